@@ -1,0 +1,190 @@
+"""The devices that vifplug makes: ensured, compared with what was plugged, and removed."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+
+from ..config import Device
+from ..errors import ConfigError, DeviceFailed, NoPermission
+from ..model.vif import Ethernet, Vif
+from . import tap
+from .netlink import Link, Netlink, NetlinkError
+from .results import Drift
+from .together import Together
+
+_EPERM = 1
+
+
+class Devices:
+    """The kernel's side of this host's VIFs. ``ledger`` marks what belongs to this state directory."""
+
+    def __init__(self, settings: Device, ledger: str) -> None:
+        self._settings = settings
+        self._prefix = f"vifplug:{ledger}:"
+        self._owner = _id_of(settings.owner, "owner")
+        self._group = _id_of(settings.group, "group")
+        self._removals: Together[str, bool] = Together(self._remove_all)
+
+    @staticmethod
+    def made_for(vif: Vif) -> bool:
+        """Whether it is vifplug that makes this VIF's device."""
+        return isinstance(vif.shape, Ethernet) and vif.shape.made_by == "vifplug"
+
+    def ensure(self, vif: Vif) -> bool:
+        """Make the VIF's tap, or bring the one made before back to what the VIF asks.
+
+        True when it was made now. Raises DeviceTaken when the name is somebody else's.
+        """
+        alias = self._prefix + vif.id
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+            if found is not None and found.alias == alias:
+                self._restore(netlink, vif, found)
+                return False
+            tap.make(
+                netlink,
+                vif.devname,
+                alias=alias,
+                address=host_address(vif),
+                mtu=vif.mtu,
+                multi_queue=vif.queues > 1,
+                vnet_hdr=self._settings.vnet_hdr,
+                owner=self._owner,
+                group=self._group,
+            )
+        return True
+
+    def settle(self, vif: Vif) -> str | None:
+        """See after the script that the device is as promised; the name of its master, if it has one.
+
+        Whatever else on the host looks at new devices (udev, a network manager) may have changed
+        MAC, MTU or state meanwhile: what it changed is set back. Raises DeviceFailed when there is
+        no device though there should be.
+        """
+        if not isinstance(vif.shape, Ethernet) or vif.shape.made_by == "libvirt":
+            return None
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+            if found is None:
+                raise DeviceFailed(
+                    f"the script ended well, but there is no device {vif.devname}"
+                    + ("" if self.made_for(vif) else " (made_by is 'script', so the script has to make it)"),
+                    device=vif.devname,
+                )
+            if self.made_for(vif):
+                self._restore(netlink, vif, found)
+            return _master_name(netlink, found)
+
+    def drift(self, vif: Vif, master: str | None) -> list[Drift]:
+        """How the kernel's state differs from what was plugged; empty when it does not."""
+        if not isinstance(vif.shape, Ethernet) or vif.shape.made_by == "libvirt":
+            return []
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+            if found is None:
+                return [Drift(what="device", expected=vif.devname, found=None)]
+            if not self.made_for(vif):
+                return []
+            if found.alias != self._prefix + vif.id:
+                return [Drift(what="device alias", expected=self._prefix + vif.id, found=found.alias)]
+            drift = [
+                Drift(what=what, expected=expected, found=actual)
+                for what, expected, actual in _compare(vif, found)
+                if expected != actual
+            ]
+            if (present := _master_name(netlink, found)) != master:
+                drift.append(Drift(what="device master", expected=master, found=present))
+            return drift
+
+    def held_by_guest(self, vif: Vif) -> bool:
+        """Whether a guest has the VIF's tap open: a tap has carrier just then."""
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+        return found is not None and found.alias == self._prefix + vif.id and found.carrier
+
+    def remove(self, vif: Vif) -> bool:
+        """Remove the device that was made for this VIF; True when there was one."""
+        return self._removals.do(f"{vif.devname}\0{vif.id}")
+
+    def orphans(self, owned: set[str]) -> list[Link]:
+        """Devices with this ledger's mark whose VIF is not among ``owned`` (ids)."""
+        with Netlink() as netlink:
+            return [
+                link
+                for link in netlink.links()
+                if link.alias and link.alias.startswith(self._prefix) and self.vif_of(link) not in owned
+            ]
+
+    def vif_of(self, link: Link) -> str:
+        """The id of the VIF that a device of ours was made for."""
+        return (link.alias or "").removeprefix(self._prefix)
+
+    def remove_orphan(self, link: Link) -> None:
+        self._removals.do(f"{link.name}\0{self.vif_of(link)}")
+
+    def _restore(self, netlink: Netlink, vif: Vif, found: Link) -> None:
+        if all(expected == actual for _, expected, actual in _compare(vif, found)):
+            return
+        try:
+            netlink.set(vif.devname, address=host_address(vif), mtu=vif.mtu, up=True)
+        except NetlinkError as error:
+            raise DeviceFailed(
+                f"the kernel refused address {host_address(vif)} and mtu {vif.mtu} for {vif.devname}: {error.strerror}",
+                device=vif.devname,
+            ) from error
+
+    def _remove_all(self, items: list[str]) -> list[bool | BaseException]:
+        with Netlink() as netlink:
+            indexes: list[int] = []
+            answers: list[bool | BaseException] = []
+            for item in items:
+                name, vif_id = item.split("\0")
+                found = netlink.link(name)
+                ours = found is not None and found.alias == self._prefix + vif_id
+                answers.append(ours)
+                if found is not None and ours:
+                    indexes.append(found.index)
+            try:
+                netlink.delete(indexes)
+            except NetlinkError as error:
+                kind = NoPermission if error.errno == _EPERM else DeviceFailed
+                names = ", ".join(item.split("\0")[0] for item in items)
+                raise kind(f"the kernel refused to delete {names}: {error.strerror}") from error
+            return answers
+
+
+def host_address(vif: Vif) -> str | None:
+    """The MAC of the host's end: the guest's with the first byte fe, as libvirt does it.
+
+    A bridge takes the lowest MAC of its ports for its own and keeps a local entry for each: the
+    guest's own address there would swallow the guest's frames.
+    """
+    return "fe" + vif.address[2:] if vif.address is not None else None
+
+
+def _compare(vif: Vif, found: Link) -> list[tuple[str, object, object]]:
+    compared: list[tuple[str, object, object]] = [("device up", True, found.up)]
+    if vif.address is not None:
+        compared.append(("device address", host_address(vif), found.address))
+    if vif.mtu is not None:
+        compared.append(("device mtu", vif.mtu, found.mtu))
+    return compared
+
+
+def _master_name(netlink: Netlink, link: Link) -> str | None:
+    if link.master is None:
+        return None
+    master = netlink.link_at(link.master)
+    return master.name if master else None
+
+
+def _id_of(name: str | None, what: str) -> int | None:
+    if name is None:
+        return None
+    if name.isdigit():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid if what == "owner" else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"device.{what}: there is no such {'user' if what == 'owner' else 'group'}: {name!r}") from None

@@ -1,0 +1,270 @@
+"""The few rtnetlink messages that a plug needs: one socket, plain structs, nothing cached.
+
+A socket costs 20 µs, so each use opens its own: it lives in the network namespace of the calling
+thread and needs no lock. Numbers are those of linux/rtnetlink.h, linux/if_link.h and
+linux/netlink.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_NLM_F_REQUEST, _NLM_F_MULTI, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x2, 0x4, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_CARRIER = 20, 26, 27, 33
+_IFLA_INFO_KIND = 1
+_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
+
+_HEADER = struct.Struct("=IHHII")
+_IFINFO = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+
+
+class Link(NamedTuple):
+    """What the kernel says of one network device."""
+
+    index: int
+    name: str
+    kind: str | None
+    address: str | None
+    mtu: int
+    up: bool
+    #: for a tap: whether a guest has it open
+    carrier: bool
+    #: index of the bridge (or other master) it is in
+    master: int | None
+    alias: str | None
+
+
+class NetlinkError(OSError):
+    """The kernel's refusal: ``errno`` and, where the kernel gave one, its own sentence."""
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+def _text(payload: bytes) -> str:
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
+def _name(name: str) -> bytes:
+    return _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+
+
+class _Change(NamedTuple):
+    """One request that the kernel answers with an acknowledgement."""
+
+    kind: int
+    index: int
+    flags: int
+    mask: int
+    attributes: bytes
+
+
+class Netlink:
+    """One rtnetlink socket, used within a ``with``."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        self._sequence = 0
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def link(self, name: str) -> Link | None:
+        """The device of this name, or None."""
+        try:
+            messages = list(self._ask(_RTM_GETLINK, 0, 0, _name(name)))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return _link(messages[0])
+
+    def link_at(self, index: int) -> Link | None:
+        """The device with this index, or None."""
+        try:
+            messages = list(self._ask(_RTM_GETLINK, 0, index, b""))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return _link(messages[0])
+
+    def links(self) -> list[Link]:
+        """Every device of this network namespace."""
+        return [_link(message) for message in self._ask(_RTM_GETLINK, _NLM_F_DUMP, 0, b"")]
+
+    # --- changes -----------------------------------------------------------------------------
+
+    def configure(self, name: str, *, address: str | None, mtu: int | None, alias: str, up: bool) -> None:
+        """Set MAC, MTU and alias, keep IPv6 from giving the host an address on it, and bring it up.
+
+        Two messages in one system call: the kernel handles a message's flags before its address
+        family part, so "up" has to come second.
+        """
+        attributes = _name(name) + _attribute(_IFLA_IFALIAS, alias.encode())
+        if address is not None:
+            attributes += _attribute(_IFLA_ADDRESS, bytes.fromhex(address.replace(":", "")))
+        if mtu is not None:
+            attributes += _attribute(_IFLA_MTU, _U32.pack(mtu))
+        no_ipv6_address = _attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
+        family = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET6, no_ipv6_address))
+        flags = _IFF_UP if up else 0
+        try:
+            self._change(
+                [
+                    _Change(_RTM_SETLINK, 0, 0, 0, attributes + family),
+                    _Change(_RTM_SETLINK, 0, flags, _IFF_UP, _name(name)),
+                ]
+            )
+        except NetlinkError as error:
+            if error.errno != errno.EAFNOSUPPORT:  # a kernel without IPv6 has nothing to keep away
+                raise
+            self._change([_Change(_RTM_SETLINK, 0, flags, _IFF_UP, attributes)])
+
+    def set(self, name: str, *, address: str | None = None, mtu: int | None = None, up: bool | None = None) -> None:
+        """Change just what is given."""
+        attributes = _name(name)
+        if address is not None:
+            attributes += _attribute(_IFLA_ADDRESS, bytes.fromhex(address.replace(":", "")))
+        if mtu is not None:
+            attributes += _attribute(_IFLA_MTU, _U32.pack(mtu))
+        flags, mask = (_IFF_UP if up else 0, _IFF_UP) if up is not None else (0, 0)
+        self._change([_Change(_RTM_SETLINK, 0, flags, mask, attributes)])
+
+    def delete(self, indexes: list[int]) -> None:
+        """Delete these devices with one RTM_DELLINK.
+
+        Removing a device makes the kernel wait about 20 ms for its readers, however many go in
+        the same message; so several are put into a link group of their own, and the group goes.
+        A device that is gone already is no error.
+        """
+        if len(indexes) > 1:
+            group = _attribute(_IFLA_GROUP, _U32.pack(0x40000000 | int.from_bytes(os.urandom(4)) >> 2))
+            moves = [_Change(_RTM_SETLINK, index, 0, 0, group) for index in indexes]
+            for start in range(0, len(moves), 512):  # what a socket's receive buffer surely answers
+                self._change(moves[start : start + 512], missing_is_fine=True)
+            self._change([_Change(_RTM_DELLINK, 0, 0, 0, group)], missing_is_fine=True)
+        else:
+            self._change([_Change(_RTM_DELLINK, i, 0, 0, b"") for i in indexes], missing_is_fine=True)
+
+    # --- the wire ----------------------------------------------------------------------------
+
+    def _message(self, kind: int, flags: int, ifinfo: bytes, attributes: bytes) -> bytes:
+        self._sequence += 1
+        length = _HEADER.size + len(ifinfo) + len(attributes)
+        return _HEADER.pack(length, kind, flags | _NLM_F_REQUEST, self._sequence, 0) + ifinfo + attributes
+
+    def _ask(self, kind: int, flags: int, index: int, attributes: bytes) -> Iterator[bytes]:
+        ifinfo = _IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+        self._socket.send(self._message(kind, flags, ifinfo, attributes))
+        while True:
+            for message, body, message_flags in self._receive():
+                if message == _NLMSG_DONE:
+                    return
+                if message == _NLMSG_ERROR:
+                    _raise(body, message_flags)
+                    return
+                yield body
+                if not message_flags & _NLM_F_MULTI:
+                    return
+
+    def _change(self, changes: list[_Change], *, missing_is_fine: bool = False) -> None:
+        self._socket.send(
+            b"".join(
+                self._message(
+                    change.kind,
+                    _NLM_F_ACK,
+                    _IFINFO.pack(socket.AF_UNSPEC, 0, change.index, change.flags, change.mask),
+                    change.attributes,
+                )
+                for change in changes
+            )
+        )
+        answers, first_error = 0, None
+        while answers < len(changes):
+            for message, body, flags in self._receive():
+                if message != _NLMSG_ERROR:
+                    continue
+                answers += 1
+                try:
+                    _raise(body, flags)
+                except NetlinkError as error:
+                    if not (missing_is_fine and error.errno == errno.ENODEV):
+                        first_error = first_error or error
+        if first_error:
+            raise first_error
+
+    def _receive(self) -> Iterator[tuple[int, bytes, int]]:
+        data = self._socket.recv(1 << 18)
+        at = 0
+        while at + _HEADER.size <= len(data):
+            length, kind, flags, _, _ = _HEADER.unpack_from(data, at)
+            yield kind, data[at + _HEADER.size : at + length], flags
+            at += (length + 3) & ~3
+
+
+def _raise(body: bytes, flags: int) -> None:
+    code = -struct.unpack_from("=i", body)[0]
+    if code == 0:
+        return
+    text = os.strerror(code)
+    if flags & _NLM_F_ACK_TLVS:
+        with contextlib.suppress(struct.error):
+            # with NETLINK_CAP_ACK the request's header alone comes back before the attributes
+            start = 4 + _HEADER.size if flags & _NLM_F_CAPPED else 4 + ((_U32.unpack_from(body, 4)[0] + 3) & ~3)
+            for kind, payload in _attributes(body[start:]):
+                if kind == _NLMSGERR_ATTR_MSG:
+                    text = f"{text} ({_text(payload)})"
+    raise NetlinkError(code, text)
+
+
+def _link(body: bytes) -> Link:
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    found = dict(_attributes(body[_IFINFO.size :]))
+    info = dict(_attributes(found.get(_IFLA_LINKINFO, b"")))
+    return Link(
+        index=index,
+        name=_text(found[_IFLA_IFNAME]),
+        kind=_text(info[_IFLA_INFO_KIND]) if _IFLA_INFO_KIND in info else None,
+        address=found[_IFLA_ADDRESS].hex(":") if _IFLA_ADDRESS in found else None,
+        mtu=_U32.unpack(found[_IFLA_MTU])[0],
+        up=bool(flags & _IFF_UP),
+        carrier=found.get(_IFLA_CARRIER, b"\0") == b"\1",
+        master=_U32.unpack(found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else None,
+        alias=_text(found[_IFLA_IFALIAS]) if _IFLA_IFALIAS in found else None,
+    )
