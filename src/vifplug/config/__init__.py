@@ -48,7 +48,7 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class Trust(_Section, kw_only=True):
+class Trust(_Section, frozen=True, kw_only=True):
     """Where plug scripts may lie, and who may own them."""
 
     directories: Annotated[
@@ -70,7 +70,7 @@ class Trust(_Section, kw_only=True):
     ] = field(default_factory=lambda: [0])
 
 
-class Deadlines(_Section, kw_only=True):
+class Deadlines(_Section, frozen=True, kw_only=True):
     """Seconds that a verb may take."""
 
     plug: Annotated[Seconds, Meta(description="connecting a VIF")] = 30.0
@@ -84,7 +84,7 @@ class Deadlines(_Section, kw_only=True):
     grace: Annotated[Seconds, Meta(description="between SIGTERM and SIGKILL")] = 2.0
 
 
-class Device(_Section, kw_only=True):
+class Device(_Section, frozen=True, kw_only=True):
     """The taps that vifplug makes."""
 
     owner: Annotated[
@@ -98,13 +98,16 @@ class Device(_Section, kw_only=True):
     ] = True
 
 
-class Log(_Section, kw_only=True):
+class Log(_Section, frozen=True, kw_only=True):
     """What is kept of each script call."""
 
     keep_days: Annotated[
         float,
         Meta(
-            gt=0, description="days that a call is kept", extra={"allowed": "a number of days, more than 0"}
+            gt=0,
+            le=36500,
+            description="days that a call is kept",
+            extra={"allowed": "a number of days, more than 0 and at most 36500"},
         ),
     ] = 14.0
     keep_calls: Annotated[
@@ -121,7 +124,7 @@ class Log(_Section, kw_only=True):
     ] = 65536
 
 
-class ScriptSettings(_Section, kw_only=True):
+class ScriptSettings(_Section, frozen=True, kw_only=True):
     """What is granted to or set for one script. A name with a dot needs quotes: [script."x.sh"]."""
 
     sha256: Annotated[
@@ -147,7 +150,7 @@ class ScriptSettings(_Section, kw_only=True):
     ] = field(default_factory=dict)
 
 
-class Config(_Section, kw_only=True):
+class Config(_Section, frozen=True, kw_only=True):
     state_dir: Annotated[
         AbsolutePath,
         Meta(description="where the ledger of plugged VIFs lies; VIFPLUG_STATE_DIR goes before it"),
