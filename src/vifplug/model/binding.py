@@ -1,0 +1,134 @@
+"""Port bindings in: vifplug's own JSON or a Neutron port, and out comes a Vif."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vifplug.errors import InvalidInput
+from vifplug.model import neutron, source
+from vifplug.model.checks import Wrong, moved
+from vifplug.model.details import read_shape
+from vifplug.model.explain import convert
+from vifplug.model.types import vif_type
+from vifplug.model.vif import COMMON_FIELDS, Mtu, PortBinding, ScriptName, Vif
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}")
+
+
+def read_binding(binding: bytes | bytearray | str | Mapping[str, Any]) -> Vif:
+    """One port binding as a Vif.
+
+    ``binding`` is JSON (at most 1 MiB) or the object already read from it: vifplug's own form
+    (docs/vif-types.md), or a Neutron port, bare or as ``{"port": …}``.
+
+    Raises InvalidInput (or its UnsupportedVifType), which names the field as it was written.
+    """
+    if isinstance(binding, bytes | bytearray | str):
+        binding = source.parse(binding)
+    return _read(binding, "")
+
+
+def read_bindings(bindings: bytes | bytearray | str | Mapping[str, Any] | Iterable[Any]) -> list[Vif]:
+    """Many port bindings: a list of them, ``{"ports": [...]}`` or one JSON object a line (at most 64 MiB).
+
+    Raises InvalidInput for the first that is wrong, and for two that share an id or a device name.
+    """
+    if isinstance(bindings, bytes | bytearray | str):
+        items, prefix = _parse_many(bindings)
+    elif isinstance(bindings, Mapping):
+        items, prefix = _unwrap(bindings)
+    else:
+        items, prefix = list(bindings), ""
+    if len(items) > source.MOST:
+        raise Wrong(prefix or "the input", f"{len(items)} bindings", f"at most {source.MOST} bindings")
+    vifs = [
+        item if isinstance(item, Vif) else _read(item, f"{prefix}[{index}]")
+        for index, item in enumerate(items)
+    ]
+    _refuse_twins(vifs, prefix)
+    return vifs
+
+
+def _parse_many(text: bytes | bytearray | str) -> tuple[list[Any], str]:
+    text = source.as_text(text, limit=source.MANY)
+    lines = [(number, line) for number, line in enumerate(text.splitlines()) if line.strip()]
+    if len(lines) > 1 and lines[0][1].rstrip().endswith("}") and lines[0][1].lstrip().startswith("{"):
+        return [source.loads(line, line=number) for number, line in lines], ""
+    value = source.loads(text)
+    if isinstance(value, Mapping):
+        return _unwrap(value)
+    if not isinstance(value, list):
+        raise Wrong("the input", value, "a list of port bindings")
+    return value, ""
+
+
+def _unwrap(value: Mapping[str, Any]) -> tuple[list[Any], str]:
+    if isinstance(value.get("ports"), list | tuple):
+        return list(value["ports"]), "ports"
+    return [value], ""
+
+
+def _read(value: Any, place: str) -> Vif:
+    """``place`` is where the binding stands in a list of them."""
+    if isinstance(value, Mapping) and isinstance(value.get("port"), Mapping) and "vif_type" not in value:
+        value, place = value["port"], f"{place}.port".lstrip(".")
+    if not isinstance(value, Mapping):
+        raise Wrong(place or "the input", value, "an object: a port binding or a Neutron port")
+    try:
+        return _from_object(source.plain(value))
+    except InvalidInput as error:
+        raise moved(error, place) from None
+
+
+def _from_object(value: dict[str, Any]) -> Vif:
+    _lower(value, "id", _UUID)
+    if neutron.is_port(value):
+        _lower(value, "mac_address", _MAC)
+        return _vif(neutron.read_port(value), "binding:")
+    _lower(value, "address", _MAC)
+    vif_type(value.get("vif_type"), "vif_type")
+    return _vif(convert(value, PortBinding), "")
+
+
+def _vif(binding: PortBinding, prefix: str) -> Vif:
+    """The Vif that a binding describes. ``prefix`` is "binding:" where Neutron wrote it, for errors."""
+    details = dict(binding.vif_details)
+    place = f"{prefix}vif_details"
+    script = convert(details.pop("vif_plug_script", None), ScriptName | None, f"{place}.vif_plug_script")
+    mtu = convert(details.get("mtu"), Mtu | None, f"{place}.mtu")
+    common = {name: getattr(binding, name) for name in COMMON_FIELDS if name != "mtu"}
+    return Vif(
+        **common,
+        mtu=binding.mtu or mtu or binding.network.mtu,
+        shape=read_shape(binding, prefix),
+        devname=binding.devname or f"tap{binding.id[:11]}",
+        plug_script=script,
+        details=details,
+    )
+
+
+def _lower(value: dict[str, Any], key: str, form: re.Pattern[str]) -> None:
+    """Lower case, and colons for dashes, where the value has the form."""
+    text = value.get(key)
+    if isinstance(text, str) and form.fullmatch(text):
+        value[key] = text.lower() if form is _UUID else text.lower().replace("-", ":")
+
+
+def _refuse_twins(vifs: list[Vif], prefix: str) -> None:
+    """Two bindings of one port, or of one device, are a mistake in the list."""
+    for name in ("id", "devname"):
+        first: dict[str, int] = {}
+        for index, vif in enumerate(vifs):
+            value = getattr(vif, name)
+            if value in first:
+                here, there = f"{prefix}[{index}]", f"{prefix}[{first[value]}]"
+                raise InvalidInput(
+                    f'{here}.{name}: "{value}" is that of {there} too; each binding must have its own',
+                    field=f"{here}.{name}",
+                    value=value,
+                    allowed=f"another {name} than that of {there}",
+                )
+            first[value] = index

@@ -1,0 +1,82 @@
+"""A port as Neutron's REST API writes it (GET /v2.0/ports/{id}, read with an administrator's rights).
+
+Formats: the api-ref of Networking v2 ("ports", "port binding extended attributes") and
+neutron_lib.api.definitions.portbindings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from vifplug.errors import InvalidInput
+from vifplug.model.checks import check_ip
+from vifplug.model.explain import convert
+from vifplug.model.types import vif_type
+from vifplug.model.vif import Instance, Mac, NetworkInfo, PortBinding, PortId, Subnet, Text
+
+_MARKS = ("mac_address", "network_id", "fixed_ips", "device_owner")
+
+
+class _FixedIp(Struct, frozen=True, kw_only=True):
+    ip_address: str
+    subnet_id: Text | None = None
+
+    def __post_init__(self) -> None:
+        check_ip("ip_address", self.ip_address)
+
+
+class Port(Struct, frozen=True, kw_only=True):
+    """What vifplug reads of a Neutron port; every other attribute is accepted and ignored."""
+
+    id: PortId
+    mac_address: Mac | None = None
+    network_id: Text | None = None
+    project_id: Text | None = None
+    tenant_id: Text | None = None
+    #: the instance's id; Neutron writes "" for none
+    device_id: (
+        Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]{0,255}\Z", description="an instance's id")] | None
+    ) = None
+    fixed_ips: list[_FixedIp] | None = None
+    vif_details: dict[str, Any] | None = field(name="binding:vif_details", default=None)
+    profile: dict[str, Any] | None = field(name="binding:profile", default=None)
+    vnic_type: Text | None = field(name="binding:vnic_type", default=None)
+
+
+def is_port(value: dict[str, Any]) -> bool:
+    """Whether an object is a Neutron port rather than a binding in vifplug's own words."""
+    return "vif_type" not in value and any(key.startswith("binding:") or key in _MARKS for key in value)
+
+
+def read_port(value: dict[str, Any]) -> PortBinding:
+    """The port's binding. Raises InvalidInput with Neutron's own names of the fields."""
+    name = "binding:vif_type"
+    if name not in value:
+        raise InvalidInput(
+            f"{name} is missing: Neutron shows it to administrators and services alone; read the port as one of them",
+            field=name,
+            value=None,
+            allowed="a port with its binding",
+        )
+    type_ = vif_type(value[name], name)
+    port: Port = convert(value, Port)
+    return PortBinding(
+        id=port.id,
+        vif_type=type_,
+        vif_details=port.vif_details or {},
+        address=port.mac_address,
+        network=NetworkInfo(id=port.network_id, subnets=_subnets(port.fixed_ips or [])),
+        instance=Instance(id=port.device_id or None, project_id=port.project_id or port.tenant_id),
+        vnic_type=port.vnic_type,
+        profile=port.profile or {},
+    )
+
+
+def _subnets(fixed_ips: list[_FixedIp]) -> list[Subnet]:
+    """One subnet for each id, in Neutron's order."""
+    addresses: dict[str | None, list[str]] = {}
+    for fixed_ip in fixed_ips:
+        addresses.setdefault(fixed_ip.subnet_id, []).append(fixed_ip.ip_address)
+    return [Subnet(id=subnet_id, addresses=found) for subnet_id, found in addresses.items()]
