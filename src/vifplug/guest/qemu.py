@@ -1,0 +1,236 @@
+"""A VIF as arguments for QEMU alone, without libvirt: ``-netdev``, ``-chardev`` and ``-device``.
+
+Sources: QEMU's invocation page ("Network options") and its qapi/net.json, as of QEMU 7.2.
+
+QEMU can open what is there: a tap by its name, a vhost-user socket, a vDPA or VFIO device, or its own
+user network. It cannot make what libvirt makes (a tap in a bridge, a macvtap, a network's port), nor
+shape traffic; such a VIF is refused with the reason, and with what to bind instead.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import NoReturn
+
+from vifplug.guest.options import check_options, need, refuse, tells_mtu
+from vifplug.model.vif import (
+    Bridge,
+    Direct,
+    Driver,
+    Ethernet,
+    Hostdev,
+    Network,
+    PortForward,
+    User,
+    Vdpa,
+    Vhostuser,
+    Vif,
+)
+
+_DEVICES = {
+    "virtio": "virtio-net-pci",
+    "virtio-transitional": "virtio-net-pci-transitional",
+    "virtio-non-transitional": "virtio-net-pci-non-transitional",
+    "e1000": "e1000",
+    "e1000e": "e1000e",
+    "igb": "igb",
+    "ne2k_pci": "ne2k_pci",
+    "pcnet": "pcnet",
+    "rtl8139": "rtl8139",
+    "vmxnet3": "vmxnet3",
+}
+#: host ports that one VIF may forward: each is an argument of its own, and a socket in QEMU
+_MOST_FORWARDS = 256
+
+Options = list[tuple[str, str | int | None]]
+
+
+def qemu_arguments(vif: Vif) -> list[str]:
+    """Arguments that give one QEMU this VIF, ready for an argv: nothing in them needs a shell's quoting.
+
+    The device's id is the VIF's alias, or ``vif-`` and the VIF's id; the back end's is ``host-`` and
+    the VIF's id. A vhostuser guest must have its memory shared (``memory-backend-memfd,share=on``);
+    that is the machine's business, not the VIF's.
+
+    Raises InvalidInput where the VIF lacks what its type needs, and where QEMU alone cannot do it.
+    """
+    check_options(vif)
+    if vif.bandwidth is not None:
+        refuse(vif, "bandwidth", vif.bandwidth, "QEMU shapes no traffic; leave that to the plug script")
+    if vif.link_state == "down":
+        refuse(vif, "link_state", vif.link_state, "QEMU has no argument for it; send set_link once it runs")
+    match vif.shape:
+        case Ethernet():
+            return [*_tap(vif.shape, vif), *_nic(vif)]
+        case Vhostuser():
+            return [*_vhost_user(vif.shape, vif), *_nic(vif)]
+        case Vdpa():
+            return [*_vhost_vdpa(vif.shape, vif), *_nic(vif)]
+        case User():
+            return [*_slirp(vif.shape, vif), *_nic(vif)]
+        case Hostdev():
+            return _vfio(vif.shape, vif)
+        case Bridge() | Network() | Direct():
+            return _only_libvirt(vif)
+
+
+def _only_libvirt(vif: Vif) -> NoReturn:
+    reasons = {
+        "bridge": "libvirt makes its tap; QEMU's own bridge helper makes one whose name nobody can know. "
+        "Bind vif_type ethernet with the script linux-bridge or openvswitch",
+        "network": "the network is libvirt's own. Bind vif_type ethernet with a plug script",
+        "direct": "libvirt makes the macvtap and hands QEMU its descriptor. Make one with a plug script and "
+        "bind vif_type ethernet",
+    }
+    refuse(vif, "vif_type", str(vif.type), f"QEMU alone cannot do it: {reasons[vif.type]}")
+
+
+# --- back ends ------------------------------------------------------------------------------------
+
+
+def _tap(shape: Ethernet, vif: Vif) -> list[str]:
+    if shape.made_by == "libvirt":
+        refuse(vif, "vif_details.made_by", shape.made_by, "there is no libvirt here; say vifplug or script")
+    name = vif.driver.name if vif.driver else None
+    return _argument(
+        "-netdev",
+        "tap",
+        [
+            ("id", _backend_id(vif)),
+            ("ifname", vif.devname),
+            # no script of QEMU's own may touch the device: that is the plug script's work, done before
+            ("script", "no"),
+            ("downscript", "no"),
+            ("queues", vif.queues if vif.queues > 1 else None),
+            ("vhost", None if name is None else _on(name == "vhost")),
+        ],
+    )
+
+
+def _vhost_user(shape: Vhostuser, vif: Vif) -> list[str]:
+    path = need(vif, "vif_details.path", shape.path)
+    socket: Options = [("id", f"chr-{vif.id}"), ("path", path)]
+    if shape.mode == "server":
+        socket.append(("server", "on"))
+    elif shape.reconnect:
+        socket.append(("reconnect", shape.reconnect))
+    queues = vif.queues if vif.queues > 1 else None
+    backend: Options = [("id", _backend_id(vif)), ("chardev", f"chr-{vif.id}"), ("queues", queues)]
+    return [*_argument("-chardev", "socket", socket), *_argument("-netdev", "vhost-user", backend)]
+
+
+def _vhost_vdpa(shape: Vdpa, vif: Vif) -> list[str]:
+    device = need(vif, "vif_details.device", shape.device)
+    queues = vif.queues if vif.queues > 1 else None
+    return _argument(
+        "-netdev", "vhost-vdpa", [("id", _backend_id(vif)), ("vhostdev", device), ("queues", queues)]
+    )
+
+
+def _slirp(shape: User, vif: Vif) -> list[str]:
+    if shape.backend == "passt":
+        refuse(
+            vif,
+            "vif_details.backend",
+            shape.backend,
+            "libvirt starts passt, QEMU does not; use backend slirp, or start passt yourself and give QEMU "
+            "its socket as -netdev stream",
+        )
+    options: Options = [("id", _backend_id(vif))]
+    for forward in shape.port_forwards:
+        options.extend(("hostfwd", rule) for rule in _forward_rules(forward, vif))
+    if len(options) - 1 > _MOST_FORWARDS:
+        ports = len(options) - 1
+        refuse(vif, "vif_details.port_forwards", f"{ports} ports", f"QEMU gets {_MOST_FORWARDS} at most")
+    return _argument("-netdev", "user", options)
+
+
+def _forward_rules(forward: PortForward, vif: Vif) -> list[str]:
+    if forward.dev is not None:
+        refuse(vif, "vif_details.port_forwards.dev", forward.dev, "QEMU listens on addresses, not on devices")
+    address = forward.address or ""
+    if address and ip_address(address).version != 4:
+        refuse(vif, "vif_details.port_forwards.address", address, "QEMU forwards from IPv4 alone")
+    to = forward.to or forward.start
+    return [
+        f"{forward.proto}:{address}:{port}-:{to + port - forward.start}"
+        for port in range(forward.start, (forward.end or forward.start) + 1)
+    ]
+
+
+# --- the device that the guest sees ---------------------------------------------------------------
+
+
+def _nic(vif: Vif) -> list[str]:
+    device = _DEVICES.get(vif.model)
+    if device is None:
+        refuse(vif, "model", vif.model, f"QEMU has {', '.join(_DEVICES)}")
+    options: Options = [
+        ("netdev", _backend_id(vif)),
+        ("id", vif.alias or f"vif-{vif.id}"),
+        ("mac", vif.address),
+        ("bootindex", vif.boot_order),
+    ]
+    if device.startswith("virtio-"):
+        options += _virtio(vif, vif.driver or Driver())
+    return _argument("-device", device, options)
+
+
+def _virtio(vif: Vif, driver: Driver) -> Options:
+    options: Options = []
+    if vif.queues > 1:
+        # a vector for each queue of a pair, one for the control queue, one for configuration
+        options += [("mq", "on"), ("vectors", 2 * vif.queues + 2)]
+    if tells_mtu(vif):
+        options.append(("host_mtu", vif.mtu))
+    return [
+        *options,
+        ("tx", {"iothread": "bh", "timer": "timer", None: None}[driver.txmode]),
+        ("ioeventfd", _on(driver.ioeventfd)),
+        ("event_idx", _on(driver.event_idx)),
+        ("rx_queue_size", driver.rx_queue_size),
+        ("tx_queue_size", driver.tx_queue_size),
+        ("iommu_platform", _on(driver.iommu)),
+        ("ats", _on(driver.ats)),
+        ("packed", _on(driver.packed)),
+    ]
+
+
+def _vfio(shape: Hostdev, vif: Vif) -> list[str]:
+    slot = need(vif, "vif_details.pci_slot", shape.pci_slot)
+    if shape.managed:
+        refuse(
+            vif,
+            "vif_details.managed",
+            shape.managed,
+            "QEMU does not take the card from its driver; bind it to vfio-pci first and say managed false",
+        )
+    if vif.plug_script is None:
+        # libvirt sets these on the card; with QEMU alone nobody would
+        for field in ("vlan", "virtualport"):
+            if (value := getattr(shape, field)) is not None:
+                refuse(vif, f"vif_details.{field}", value, "only a plug script can set it on the card")
+        if vif.address is not None:
+            refuse(vif, "address", vif.address, "only a plug script can set it on the card")
+    options: Options = [("host", slot), ("id", vif.alias or f"vif-{vif.id}"), ("bootindex", vif.boot_order)]
+    return _argument("-device", "vfio-pci", options)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def _backend_id(vif: Vif) -> str:
+    return f"host-{vif.id}"
+
+
+def _on(value: bool | None) -> str | None:
+    return None if value is None else ("on" if value else "off")
+
+
+def _argument(flag: str, head: str, options: Options) -> list[str]:
+    """``[flag, "head,key=value,…"]``; a comma in a value is doubled, as QEMU's parser wants it."""
+    written = [head]
+    for key, value in options:
+        if value is not None:
+            written.append(f"{key}={str(value).replace(',', ',,')}")
+    return [flag, ",".join(written)]
