@@ -26,11 +26,6 @@ class Devices:
         self._group = _id_of(settings.group, "group")
         self._removals: Together[str, bool] = Together(self._remove_all)
 
-    @staticmethod
-    def made_for(vif: Vif) -> bool:
-        """Whether it is vifplug that makes this VIF's device."""
-        return isinstance(vif.shape, Ethernet) and vif.shape.made_by == "vifplug"
-
     def ensure(self, vif: Vif) -> bool:
         """Make the VIF's tap, or bring the one made before back to what the VIF asks.
 
@@ -69,10 +64,10 @@ class Devices:
             if found is None:
                 raise DeviceFailed(
                     f"the script ended well, but there is no device {vif.devname}"
-                    + ("" if self.made_for(vif) else " (made_by is 'script', so the script has to make it)"),
+                    + ("" if vif.made_here else " (made_by is 'script', so the script has to make it)"),
                     device=vif.devname,
                 )
-            if self.made_for(vif):
+            if vif.made_here:
                 self._restore(netlink, vif, found)
             return _master_name(netlink, found)
 
@@ -84,7 +79,7 @@ class Devices:
             found = netlink.link(vif.devname)
             if found is None:
                 return [Drift(what="device", expected=vif.devname, found=None)]
-            if not self.made_for(vif):
+            if not vif.made_here:
                 return []
             if found.alias != self._prefix + vif.id:
                 return [Drift(what="device alias", expected=self._prefix + vif.id, found=found.alias)]
@@ -187,4 +182,6 @@ def _id_of(name: str | None, what: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid if what == "owner" else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ConfigError(f"device.{what}: there is no such {'user' if what == 'owner' else 'group'}: {name!r}") from None
+        raise ConfigError(
+            f"device.{what}: there is no such {'user' if what == 'owner' else 'group'}: {name!r}"
+        ) from None

@@ -13,7 +13,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 _NLM_F_REQUEST, _NLM_F_MULTI, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x2, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -35,7 +36,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 
 
-class Link(NamedTuple):
+class Link(Struct, frozen=True):
     """What the kernel says of one network device."""
 
     index: int
@@ -77,7 +78,7 @@ def _name(name: str) -> bytes:
     return _attribute(_IFLA_IFNAME, name.encode() + b"\0")
 
 
-class _Change(NamedTuple):
+class _Change(Struct, frozen=True):
     """One request that the kernel answers with an acknowledgement."""
 
     kind: int
@@ -156,7 +157,9 @@ class Netlink:
                 raise
             self._change([_Change(_RTM_SETLINK, 0, flags, _IFF_UP, attributes)])
 
-    def set(self, name: str, *, address: str | None = None, mtu: int | None = None, up: bool | None = None) -> None:
+    def set(
+        self, name: str, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+    ) -> None:
         """Change just what is given."""
         attributes = _name(name)
         if address is not None:
@@ -179,8 +182,8 @@ class Netlink:
             for start in range(0, len(moves), 512):  # what a socket's receive buffer surely answers
                 self._change(moves[start : start + 512], missing_is_fine=True)
             self._change([_Change(_RTM_DELLINK, 0, 0, 0, group)], missing_is_fine=True)
-        else:
-            self._change([_Change(_RTM_DELLINK, i, 0, 0, b"") for i in indexes], missing_is_fine=True)
+        elif indexes:
+            self._change([_Change(_RTM_DELLINK, indexes[0], 0, 0, b"")], missing_is_fine=True)
 
     # --- the wire ----------------------------------------------------------------------------
 
@@ -246,7 +249,9 @@ def _raise(body: bytes, flags: int) -> None:
     if flags & _NLM_F_ACK_TLVS:
         with contextlib.suppress(struct.error):
             # with NETLINK_CAP_ACK the request's header alone comes back before the attributes
-            start = 4 + _HEADER.size if flags & _NLM_F_CAPPED else 4 + ((_U32.unpack_from(body, 4)[0] + 3) & ~3)
+            start = (
+                4 + _HEADER.size if flags & _NLM_F_CAPPED else 4 + ((_U32.unpack_from(body, 4)[0] + 3) & ~3)
+            )
             for kind, payload in _attributes(body[start:]):
                 if kind == _NLMSGERR_ATTR_MSG:
                     text = f"{text} ({_text(payload)})"

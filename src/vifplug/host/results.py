@@ -25,7 +25,7 @@ class _Result(Struct, frozen=True, kw_only=True):
     pass
 
 
-class ScriptRef(_Result, kw_only=True):
+class ScriptRef(_Result, frozen=True, kw_only=True):
     """The script that a VIF was plugged with, as it was then."""
 
     name: str
@@ -33,7 +33,7 @@ class ScriptRef(_Result, kw_only=True):
     digest: str
 
 
-class Record(_Result, kw_only=True):
+class Record(_Result, frozen=True, kw_only=True):
     """One VIF on record."""
 
     id: str
@@ -62,7 +62,7 @@ class Record(_Result, kw_only=True):
     changed: float
 
 
-class CallRecord(_Result, kw_only=True):
+class CallRecord(_Result, frozen=True, kw_only=True):
     """One call of a script, kept for ``vifplug show ID --log``."""
 
     vif_id: str
@@ -84,7 +84,7 @@ class CallRecord(_Result, kw_only=True):
     traceparent: str
 
 
-class Plugged(_Result, kw_only=True):
+class Plugged(_Result, frozen=True, kw_only=True):
     """The answer of plug and update."""
 
     id: str
@@ -97,7 +97,7 @@ class Plugged(_Result, kw_only=True):
     seconds: float
 
 
-class Unplugged(_Result, kw_only=True):
+class Unplugged(_Result, frozen=True, kw_only=True):
     id: str
     generation: int | None
     #: False when there was nothing to unplug, or the generation asked for is not the present one
@@ -107,7 +107,7 @@ class Unplugged(_Result, kw_only=True):
     seconds: float
 
 
-class Drift(_Result, kw_only=True):
+class Drift(_Result, frozen=True, kw_only=True):
     """One thing that is not as it was plugged."""
 
     what: str
@@ -115,7 +115,7 @@ class Drift(_Result, kw_only=True):
     found: Any
 
 
-class CheckReport(_Result, kw_only=True):
+class CheckReport(_Result, frozen=True, kw_only=True):
     id: str
     ok: bool
     drift: list[Drift]
@@ -124,7 +124,7 @@ class CheckReport(_Result, kw_only=True):
     message: str | None = None
 
 
-class Recovered(_Result, kw_only=True):
+class Recovered(_Result, frozen=True, kw_only=True):
     """What recover did about one VIF that a crash left in the middle of something."""
 
     id: str
@@ -134,7 +134,7 @@ class Recovered(_Result, kw_only=True):
     message: str | None = None
 
 
-class GcReport(_Result, kw_only=True):
+class GcReport(_Result, frozen=True, kw_only=True):
     """What gc cleared."""
 
     #: ids whose kernel part a reboot had taken; their backends have now been told
@@ -149,7 +149,7 @@ class GcReport(_Result, kw_only=True):
     calls: int = 0
 
 
-class Step(_Result, kw_only=True):
+class Step(_Result, frozen=True, kw_only=True):
     """One step on the one path, for progress, traces and the demo."""
 
     vif_id: str
@@ -161,7 +161,7 @@ class Step(_Result, kw_only=True):
     text: str = ""
 
 
-class ScriptEntry(_Result, kw_only=True):
+class ScriptEntry(_Result, frozen=True, kw_only=True):
     """One line of ``vifplug scripts``."""
 
     name: str

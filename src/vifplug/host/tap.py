@@ -75,7 +75,9 @@ def _open() -> int:
 
 def _not_made(netlink: Netlink, name: str, error: OSError) -> DeviceFailed | DeviceTaken | NoPermission:
     if error.errno == errno.EPERM:
-        return NoPermission(f"the tap {name} cannot be made: CAP_NET_ADMIN is missing; run as root", device=name)
+        return NoPermission(
+            f"the tap {name} cannot be made: CAP_NET_ADMIN is missing; run as root", device=name
+        )
     try:
         other = netlink.link(name)
     except NetlinkError:

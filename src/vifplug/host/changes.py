@@ -1,0 +1,68 @@
+"""What a changed request asks of a VIF that is plugged."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from ..model import Vif, changed_fields
+from ..script.contract import Info
+
+#: another device, or another script, is another VIF in all but name
+_IDENTITY = {"shape", "devname", "address", "queues", "plug_script"}
+#: only libvirt acts on these; the guest XML shows them
+_GUEST = {"model", "driver", "bandwidth", "boot_order", "alias", "link_state"}
+#: what the script may want to know, and can do without
+_TOLD = {"network", "instance", "migration"}
+
+
+class How(StrEnum):
+    """How to get from the recorded request to the new one."""
+
+    SAME = "same"
+    #: kernel and record; the script need not know
+    RECORD = "record"
+    #: the script's update verb
+    UPDATE = "update"
+    #: unplug and plug by the script, while the device stays
+    REPLUG = "replug"
+    #: unplug, then plug: another device
+    REPLACE = "replace"
+
+
+class Change(Struct, frozen=True):
+    how: How
+    #: what changed, dotted: "mtu", "details.tag", …
+    fields: list[str]
+    #: those of them that cannot be changed on a live VIF
+    refused: list[str]
+
+
+def plan(old: Vif, new: Vif, info: Info | None) -> Change:
+    """Compare two requests for one VIF, given what the script says of itself."""
+    fields = sorted(changed_fields(old, new))
+    if not fields:
+        return Change(How.SAME, [], [])
+    updates = set(info.update_fields) if info is not None and "update" in info.verbs else set()
+    offered = {name for name in fields if _names(name) & updates}
+    identity = [name for name in fields if _root(name) in _IDENTITY and name not in offered]
+    details = [name for name in fields if _root(name) == "details" and name not in offered]
+    mtu = ["mtu"] if "mtu" in fields and not (new.made_here or "mtu" in offered) else []
+    if identity or mtu:
+        how = How.REPLACE
+    elif details:
+        how = How.REPLUG if new.plug_script is not None else How.RECORD
+    else:
+        how = How.UPDATE if offered else How.RECORD
+    refused = identity + mtu + (details if how in (How.REPLACE, How.REPLUG) else [])
+    return Change(how, fields, refused)
+
+
+def _root(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _names(name: str) -> set[str]:
+    """The names under which a script may offer a field: "details.tag" is also "tag"."""
+    return {name, _root(name), name.split(".", 1)[-1]}

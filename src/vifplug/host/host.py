@@ -1,0 +1,351 @@
+"""Plug and unplug: the one path that every caller walks."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from ..config import Config, load
+from ..errors import (
+    NotPlugged,
+    ScriptNotFound,
+    ScriptNotTrusted,
+    UpdateRefused,
+    VerbNotSupported,
+    VifInUse,
+    VifplugError,
+)
+from ..guest import interface_xml
+from ..model import Vif, read_binding
+from ..script.trust import TrustedScript
+from .changes import How, plan
+from .devices import Devices
+from .ledger import Ledger, Row
+from .locks import Locks
+from .pool import side_by_side
+from .recovery import Recovery
+from .results import (
+    CallRecord,
+    CheckReport,
+    Drift,
+    GcReport,
+    Plugged,
+    Record,
+    Recovered,
+    ScriptEntry,
+    State,
+    Unplugged,
+)
+from .scripts import Scripts
+from .steps import OnStep
+from .work import Work
+
+#: what plug and update take: a Vif, or a port binding as JSON text or as a mapping
+Binding = Vif | Mapping[str, Any] | bytes | str
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Host:
+    """This host's VIFs. Safe to use from many threads, and from many processes on one state directory.
+
+    ``config``: the operator's configuration; read from its usual places when not given.
+    ``on_step``: called with a Step as each thing begins and ends, in the thread that does it.
+    ``boot_id``: the boot we live in; the kernel's own when not given.
+
+    Every method raises a VifplugError that says what is wrong, with which value, and what to do.
+    """
+
+    def __init__(
+        self, config: Config | None = None, *, on_step: OnStep | None = None, boot_id: str | None = None
+    ) -> None:
+        self.config = config if config is not None else load().config
+        self.boot_id = boot_id or _BOOT_ID.read_text().strip()
+        state_dir = Path(self.config.state_dir)
+        self._ledger = Ledger(state_dir, self.boot_id)
+        self._locks = Locks(state_dir)
+        self._devices = Devices(self.config.device, self._ledger.id)
+        self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id)
+        self._work = Work(self._ledger, self._devices, self._scripts, on_step)
+        self._recovery = Recovery(self.config, self._ledger, self._locks, self._devices, self._work)
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._ledger.close()
+
+    # --- plug --------------------------------------------------------------------------------
+
+    def plug(self, binding: Binding, *, seconds: float | None = None, refresh: bool = False) -> Plugged:
+        """Connect a VIF to its network, and say what its guest sees.
+
+        The same binding again gives the same answer and touches nothing, unless the kernel no
+        longer agrees, or ``refresh`` asks for the script to be called again. A changed binding is
+        carried out: live where script and type can, else by unplugging and plugging, which is
+        refused (VifInUse) while a guest holds the device. ``seconds`` is the script's deadline.
+        """
+        started = time.monotonic()
+        vif = self._scripts.with_defaults(_vif(binding))
+        with self._locks.vif(vif.id, self.config.lock_wait):
+            row = self._work.settle(vif.id)
+            if row is not None and not refresh and self._stands(row, vif):
+                return _timed(_as_plugged(row), started)
+            script = self._scripts.prepare(vif)
+            if script is None:
+                interface_xml(vif)  # what no guest can be shown is refused before anything is touched
+            if row is None:
+                plugged = self._work.connect(vif, script, seconds)
+            else:
+                plugged = self._plug_again(row, vif, script, seconds)
+        return _timed(plugged, started)
+
+    def _stands(self, row: Row, vif: Vif) -> bool:
+        """Whether the VIF is plugged just so, and the kernel agrees."""
+        record = row.record
+        return not record.lost and record.request == vif and not self._devices.drift(record.vif, row.master)
+
+    def _plug_again(self, row: Row, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
+        record = row.record
+        if record.lost:
+            if record.script is not None and record.script.name != vif.plug_script:
+                self._work.disconnect(row)
+            return self._work.connect(vif, script, seconds)
+        change = plan(record.request, vif, self._scripts.info(script) if script else None)
+        if change.how is not How.REPLACE:
+            return self._work.change(row, vif, script, change, seconds)
+        if self._devices.held_by_guest(record.vif):
+            raise VifInUse(
+                f"VIF {vif.id} is plugged and a guest holds {record.vif.devname} open: {', '.join(change.refused)}"
+                " cannot be changed under it. Detach the interface or stop the guest, then plug again",
+                vif_id=vif.id,
+                fields=change.refused,
+            )
+        self._work.disconnect(row)
+        return self._work.connect(vif, script, seconds)
+
+    def update(self, binding: Binding, *, seconds: float | None = None) -> Plugged:
+        """Bring a plugged VIF to a changed binding without taking it from its guest.
+
+        Raises UpdateRefused, naming the fields, where the type or the script cannot.
+        """
+        started = time.monotonic()
+        vif = self._scripts.with_defaults(_vif(binding))
+        with self._locks.vif(vif.id, self.config.lock_wait):
+            row = self._work.settle(vif.id)
+            if row is None or row.record.lost:
+                raise NotPlugged(f"VIF {vif.id} is not plugged on this host: plug it first", vif_id=vif.id)
+            script = self._scripts.prepare(vif)
+            change = plan(row.record.request, vif, self._scripts.info(script) if script else None)
+            if change.refused:
+                raise UpdateRefused(
+                    f"{', '.join(change.refused)} of VIF {vif.id} cannot be changed while it is plugged: "
+                    + _why_refused(vif, script)
+                    + "; unplug it and plug it again",
+                    vif_id=vif.id,
+                    fields=change.refused,
+                )
+            if change.how is How.SAME:
+                return _timed(_as_plugged(row), started)
+            return _timed(self._work.change(row, vif, script, change, seconds), started)
+
+    # --- unplug ------------------------------------------------------------------------------
+
+    def unplug(
+        self, vif_id: str, *, generation: int | None = None, seconds: float | None = None
+    ) -> Unplugged:
+        """Undo a plug, by the request it was made with. Again, or for a VIF never plugged: fine.
+
+        With ``generation``, only that plug is undone: a late unplug never touches a newer one.
+        Raises what the script's failure means; the device is gone all the same, and what the backend
+        still holds is on record as a debt.
+        """
+        started = time.monotonic()
+        with self._locks.vif(vif_id, self.config.lock_wait):
+            row = self._ledger.current(vif_id)
+            rows = [row] if row is not None else self._ledger.debts(vif_id)
+            if generation is not None:
+                rows = [row for row in rows if row.record.generation == generation]
+            notes: list[str] = []
+            failure: VifplugError | None = None
+            for row in rows:
+                owed = self._work.disconnect(row, seconds=seconds)
+                if owed is None:
+                    continue
+                note = (
+                    f"{owed.message} — what the backend may still hold is on record: 'vifplug gc' tries again"
+                )
+                if isinstance(owed, ScriptNotFound | ScriptNotTrusted):
+                    notes.append(note)
+                else:
+                    owed.message, owed.args, failure = note, (note,), owed
+            if failure is not None:
+                raise failure
+        return Unplugged(
+            id=vif_id,
+            generation=rows[0].record.generation if rows else None,
+            changed=bool(rows),
+            notes=notes,
+            seconds=time.monotonic() - started,
+        )
+
+    # --- look --------------------------------------------------------------------------------
+
+    def check(self, vif_id: str) -> CheckReport:
+        """Compare a plugged VIF with the kernel, and ask its script: is it still as plugged?"""
+        with self._locks.vif(vif_id, self.config.lock_wait):
+            row = self._ledger.current(vif_id)
+            if row is None:
+                raise _not_plugged(vif_id)
+            record = row.record
+            drift: list[Drift] = []
+            if record.state is not State.PLUGGED:
+                drift.append(Drift(what="state", expected="plugged", found=record.state.value))
+            if record.lost:
+                drift.append(Drift(what="boot", expected=record.boot_id, found=self.boot_id))
+            else:
+                drift += self._devices.drift(record.vif, row.master)
+            asked, message = self._ask_script(row, drift)
+            return CheckReport(
+                id=vif_id, ok=not drift and message is None, drift=drift, script=asked, message=message
+            )
+
+    def _ask_script(
+        self, row: Row, drift: list[Drift]
+    ) -> tuple[Literal["asked", "no check", "no script", "failed"], str | None]:
+        if row.record.script is None:
+            return "no script", None
+        log: list[CallRecord] = []
+        try:
+            script = self._scripts.find(row.record.script.name)
+            info = self._scripts.info(script)
+            if info is None or "check" not in info.verbs:
+                return "no check", None
+            reply = self._scripts.call(script, "check", row, row.record.request, log)
+        except VerbNotSupported:
+            return "no check", None
+        except VifplugError as error:
+            return "failed", error.message
+        finally:
+            if log:
+                self._ledger.keep_calls(log)
+        drift += [
+            Drift(what=found["what"], expected=found.get("expected"), found=found.get("found"))
+            for found in reply.get("drift", ())
+        ]
+        if not reply.get("ok", True) and not reply.get("drift"):
+            drift.append(Drift(what="script", expected="ok", found="not ok"))
+        return "asked", None
+
+    def list(self, state: State | None = None) -> builtins.list[Record]:
+        """Every VIF on record, oldest first; debts are listed beside the VIF that came after them."""
+        return [row.record for row in self._ledger.all() if state is None or row.record.state is state]
+
+    def show(self, vif_id: str) -> Record:
+        """The VIF as it stands, else its latest debt. Raises NotPlugged when there is no record."""
+        row = self._ledger.current(vif_id) or next(iter(self._ledger.debts(vif_id)), None)
+        if row is None:
+            raise _not_plugged(vif_id)
+        return row.record
+
+    def xml(self, vif_id: str) -> str:
+        """libvirt's <interface> for a plugged VIF."""
+        return interface_xml(self.show(vif_id).vif)
+
+    def calls(self, vif_id: str) -> builtins.list[CallRecord]:
+        """What its script was called for, oldest first; kept after unplug too, as long as the log is."""
+        calls = self._ledger.calls(vif_id)
+        if not calls:
+            self.show(vif_id)
+        return calls
+
+    def scripts(self) -> builtins.list[ScriptEntry]:
+        """What would run, from where, its digest and info, and why a refused script is refused."""
+        return self._scripts.entries()
+
+    # --- after a crash, a reboot, and for debts ----------------------------------------------
+
+    def recover(self) -> builtins.list[Recovered]:
+        """Finish what a process that died left in the middle; what is at work elsewhere is left to it."""
+        return self._recovery.recover()
+
+    def gc(self) -> GcReport:
+        """Tell backends of VIFs that a reboot took, try debts again, remove devices nobody owns, trim the log."""
+        return self._recovery.gc()
+
+    # --- many --------------------------------------------------------------------------------
+
+    def plug_all(
+        self,
+        bindings: Iterable[Binding],
+        *,
+        on_done: Callable[[Plugged | VifplugError], None] | None = None,
+    ) -> builtins.list[Plugged | VifplugError]:
+        """Plug many side by side; the answers in the same order, an error in the place of each that failed."""
+        return side_by_side(_caught(self.plug, on_done), list(bindings), self.config.workers)
+
+    def unplug_all(
+        self,
+        vif_ids: Iterable[str] | None = None,
+        *,
+        on_done: Callable[[Unplugged | VifplugError], None] | None = None,
+    ) -> builtins.list[Unplugged | VifplugError]:
+        """Unplug many side by side (all on record, when not told which); devices go in few, large removals."""
+        ids = list(dict.fromkeys(record.id for record in self.list()) if vif_ids is None else vif_ids)
+        return side_by_side(_caught(self.unplug, on_done), ids, self.config.workers)
+
+
+def _caught(
+    work: Callable[[Item], Answer], on_done: Callable[[Answer | VifplugError], None] | None
+) -> Callable[[Item], Answer | VifplugError]:
+    def one(item: Item) -> Answer | VifplugError:
+        answer: Answer | VifplugError
+        try:
+            answer = work(item)
+        except VifplugError as error:
+            answer = error
+        if on_done is not None:
+            on_done(answer)
+        return answer
+
+    return one
+
+
+def _vif(binding: Binding) -> Vif:
+    return binding if isinstance(binding, Vif) else read_binding(binding)
+
+
+def _why_refused(vif: Vif, script: TrustedScript | None) -> str:
+    if script is None:
+        return f"a {vif.type.value} VIF without a plug script has nobody to change it"
+    return f"the plug script {script.name} does not offer to"
+
+
+def _timed(plugged: Plugged, started: float) -> Plugged:
+    return msgspec.structs.replace(plugged, seconds=time.monotonic() - started)
+
+
+def _as_plugged(row: Row) -> Plugged:
+    record = row.record
+    return Plugged(
+        id=record.id,
+        generation=record.generation,
+        vif=record.vif,
+        xml=interface_xml(record.vif),
+        changed=False,
+        seconds=0.0,
+    )
+
+
+def _not_plugged(vif_id: str) -> NotPlugged:
+    return NotPlugged(f"VIF {vif_id} is not on record on this host: see 'vifplug list'", vif_id=vif_id)

@@ -1,0 +1,158 @@
+"""The host's dealings with plug scripts: found, asked once what they are, called under their locks, logged."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..config import Config
+from ..errors import InvalidInput, ScriptError, VifplugError
+from ..model import Vif
+from ..script.catalogue import Catalogue
+from ..script.contract import PROTOCOL, Info, host_facts, request_for
+from ..script.marks import Mark
+from ..script.runner import Call, Runner
+from ..script.trust import TrustedScript
+from .ledger import Ledger, Row
+from .locks import Locks
+from .results import CallRecord, ScriptEntry, ScriptRef
+
+
+class Scripts:
+    """Every script call that the host makes goes through here."""
+
+    def __init__(self, config: Config, ledger: Ledger, locks: Locks, boot_id: str) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._locks = locks
+        self._catalogue = Catalogue(config)
+        self._runner = Runner(config)
+        self._host = host_facts(socket.gethostname(), boot_id)
+        self._asking = threading.Lock()
+
+    def find(self, name: str) -> TrustedScript:
+        """The trusted script of this name; raises ScriptNotFound or ScriptNotTrusted with the reason."""
+        return self._catalogue.find(name)
+
+    def with_defaults(self, vif: Vif) -> Vif:
+        """The VIF with the details that the operator set for its script, where the binding says nothing else."""
+        settings = self._config.script.get(vif.plug_script) if vif.plug_script else None
+        if settings is None or not settings.details:
+            return vif
+        return msgspec.structs.replace(vif, details={**settings.details, **vif.details})
+
+    def prepare(self, vif: Vif) -> TrustedScript | None:
+        """The VIF's script, found, trusted and willing, before anything is touched."""
+        if vif.plug_script is None:
+            return None
+        script = self.find(vif.plug_script)
+        info = self.info(script)
+        if info is None:
+            return script
+        if info.protocols and PROTOCOL not in info.protocols:
+            raise ScriptError(
+                f"the plug script {script.name} speaks protocol {', '.join(map(str, info.protocols))}; this host"
+                f" speaks {PROTOCOL}: install a version of the script that does",
+                script=script.name,
+            )
+        if info.vif_types and vif.type not in info.vif_types:
+            raise InvalidInput(
+                f"vif_type: the plug script {script.name} takes {', '.join(info.vif_types)}, not {vif.type.value}",
+                field="vif_type",
+                value=vif.type.value,
+                allowed=list(info.vif_types),
+            )
+        return script
+
+    def info(self, script: TrustedScript) -> Info | None:
+        """What the script says of itself, asked once per digest and kept in the ledger."""
+        if not script.settings.info:
+            return None
+        known = self._ledger.info(script.digest)
+        if known is None:
+            with self._asking:  # many VIFs of one new script: one of them asks
+                known = self._ledger.info(script.digest)
+                if known is None:
+                    answer = self._runner.info(script)
+                    known = {"info": msgspec.to_builtins(answer)}
+                    self._ledger.keep_info(script.digest, known)
+        return msgspec.convert(known["info"], Info | None)
+
+    def call(
+        self,
+        script: TrustedScript,
+        verb: str,
+        row: Row,
+        vif: Vif,
+        log: list[CallRecord],
+        *,
+        seconds: float | None = None,
+        changes: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Carry out one verb, with its retries, under the script's named locks; every call is added to ``log``.
+
+        Returns the reply. Raises what the script's end means.
+        """
+        info = self.info(script)
+        locks = {*script.settings.locks, *(info.locks if info else ())}
+        if seconds is None:
+            seconds = script.settings.deadlines.get(verb, getattr(self._config.deadlines, verb))
+        request = request_for(
+            verb, vif, generation=row.record.generation, host=self._host, attempt=1, deadline=seconds,
+            previous=row.reply or None, changes=changes,
+        )  # fmt: skip
+        with self._locks.named(sorted(locks), seconds) if locks else contextlib.nullcontext():
+            outcome = self._runner.carry_out(
+                script, request, seconds=seconds, mark=Mark.from_text(row.mark) if row.mark else Mark.new(),
+                on_call=lambda call: log.append(_record(call, row)),
+            )  # fmt: skip
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.reply
+
+    def entries(self) -> list[ScriptEntry]:
+        """What would run, from where, and why the rest would not."""
+        entries: list[ScriptEntry] = []
+        for entry in self._catalogue.entries():
+            info, reason = None, entry.reason
+            if entry.ok:
+                try:
+                    info = self.info(self.find(entry.name))
+                except VifplugError as error:  # changed while we looked
+                    reason = error.message
+            entries.append(
+                ScriptEntry(
+                    name=entry.name, path=entry.path, digest=entry.digest, trusted=reason is None, reason=reason,
+                    info=msgspec.to_builtins(info),
+                )
+            )  # fmt: skip
+        return entries
+
+
+def reference(script: TrustedScript | None) -> ScriptRef | None:
+    return script and ScriptRef(name=script.name, path=script.path, digest=script.digest)
+
+
+def _record(call: Call, row: Row) -> CallRecord:
+    return CallRecord(
+        vif_id=row.record.id,
+        generation=row.record.generation,
+        verb=call.verb,
+        script=call.script,
+        digest=call.digest,
+        attempt=call.attempt,
+        started=call.started,
+        seconds=call.seconds,
+        outcome=call.outcome,
+        exit_status=call.exit_status,
+        signal=call.signal,
+        message=call.error.message if call.error else None,
+        reply=call.reply,
+        stderr=call.stderr,
+        traceparent=call.traceparent,
+    )

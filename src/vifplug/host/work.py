@@ -1,0 +1,232 @@
+"""The work itself: connect, change, disconnect, and finish what a crash interrupted.
+
+Everything here is done while the VIF's lock is held, writes its intent before it acts and its
+outcome after, and leaves either the thing done, the thing undone, or a debt on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import UndoIncomplete, VifplugError
+from ..guest import interface_xml
+from ..model import Vif, fold_reply
+from ..script.marks import Mark, kill_marked
+from ..script.trust import TrustedScript
+from .changes import Change, How, plan
+from .devices import Devices
+from .ledger import Ledger, Row
+from .results import CallRecord, Plugged, Record, State
+from .scripts import Scripts, reference
+from .steps import OnStep, Steps
+
+
+class Work:
+    """What the verbs of a Host are made of."""
+
+    def __init__(self, ledger: Ledger, devices: Devices, scripts: Scripts, on_step: OnStep | None) -> None:
+        self._ledger = ledger
+        self._devices = devices
+        self._scripts = scripts
+        self._on_step = on_step
+
+    def connect(self, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
+        """Plug a VIF that is not plugged; whatever fails, it is undone in reverse."""
+        steps = Steps(vif.id, self._on_step)
+        log: list[CallRecord] = []
+        with steps.step("intent"):
+            row = self._ledger.begin_plug(vif, reference(script), Mark.new().to_text())
+        try:
+            return self._bring_up(row, vif, script, ["plug"] if script else [], seconds, steps, log)
+        except BaseException as error:
+            self._undo(row, error, log)
+            raise
+
+    def change(
+        self, row: Row, vif: Vif, script: TrustedScript | None, change: Change, seconds: float | None
+    ) -> Plugged:
+        """Carry out a change on a live VIF; when it fails, go back to what was, and never take the VIF away."""
+        steps = Steps(vif.id, self._on_step)
+        log: list[CallRecord] = []
+        verbs = _verbs(change, script)
+        with steps.step("intent"):
+            row = self._ledger.begin_update(row, vif, Mark.new().to_text())
+        try:
+            return self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields)
+        except BaseException as error:
+            _stop_if_interrupted(row, error)
+            self._put_back(row, script, verbs, steps, log, error)
+            raise
+
+    def disconnect(self, row: Row, *, seconds: float | None = None) -> VifplugError | None:
+        """Unplug by the recorded request; what could not be undone is on record as owed, and returned."""
+        steps = Steps(row.record.id, self._on_step)
+        self.kill_leftovers(row)
+        with steps.step("intent"):
+            row = self._ledger.begin_unplug(row, Mark.new().to_text())
+        return self._take_down(row, [], steps, seconds=seconds)
+
+    def settle(self, vif_id: str) -> Row | None:
+        """The VIF, out of whatever a crash left it in the middle of: plugged, or not there."""
+        row = self._ledger.current(vif_id)
+        if row is None or row.record.state is State.PLUGGED:
+            return row
+        self.kill_leftovers(row)
+        if row.record.state is State.UPDATING and not row.record.lost:
+            return self._finish_change(row)
+        self.disconnect(row)
+        return None
+
+    def kill_leftovers(self, row: Row) -> None:
+        """End what is left of a verb whose process died: nothing may run beside the next verb."""
+        if row.mark and not row.record.lost:
+            kill_marked(Mark.from_text(row.mark))
+
+    # --- forward -----------------------------------------------------------------------------
+
+    def _bring_up(  # noqa: PLR0917
+        self,
+        row: Row,
+        vif: Vif,
+        script: TrustedScript | None,
+        verbs: Sequence[str],
+        seconds: float | None,
+        steps: Steps,
+        log: list[CallRecord],
+        changes: Sequence[str] | None = None,
+    ) -> Plugged:
+        """Device, script, reply, guest XML, outcome: the same for a plug and for a change."""
+        if vif.made_here:
+            with steps.step("device", vif.devname):
+                self._devices.ensure(vif)
+        reply: dict[str, Any] = dict(row.reply)
+        if script is not None:
+            for verb in verbs:
+                asked = row.record.request if verb == "unplug" else vif
+                with steps.step(f"script {verb}", script.path):
+                    answer = self._scripts.call(script, verb, row, asked, log, seconds=seconds, changes=changes)
+                reply.update(answer.get("vif", {}))
+        with steps.step("reply"):
+            shown = fold_reply(vif, reply)
+        with steps.step("verify", shown.devname):
+            master = self._devices.settle(shown)
+        with steps.step("guest XML"):
+            xml = interface_xml(shown)
+        with steps.step("outcome"):
+            self._ledger.plugged(row, shown, reply, master, log)
+        return Plugged(
+            id=vif.id, generation=row.record.generation, vif=shown, xml=xml, changed=True, seconds=0.0
+        )
+
+    def _finish_change(self, row: Row) -> Row | None:
+        """A change that was interrupted: the guest lives, so go on with it, and if that fails go back."""
+        wanted = row.record.next_request or row.record.request
+        try:
+            script = self._scripts.find(wanted.plug_script) if wanted.plug_script else None
+            change = plan(row.record.request, wanted, self._scripts.info(script) if script else None)
+            self.change(row, wanted, script, change, None)
+        except VifplugError as error:
+            self._ledger.update_failed(row, error, [])
+        return self._ledger.current(row.record.id)
+
+    # --- back --------------------------------------------------------------------------------
+
+    def _undo(self, row: Row, error: BaseException, log: list[CallRecord]) -> None:
+        """Take back a plug that failed or was interrupted; what cannot be taken back is a debt, and said."""
+        _stop_if_interrupted(row, error)
+        script_began = bool(log) or not isinstance(error, VifplugError)
+        steps = Steps(row.record.id, self._on_step)
+        try:
+            owed = self._take_down(row, log, steps, ask_script=script_began, prefix="undo ")
+        except VifplugError as failure:  # say, the disk is full: the intent stays on record for recover
+            owed = failure
+        if owed is not None:
+            _add(
+                error,
+                f"and undoing it failed too ({owed.message}); it is on record, 'vifplug gc' tries again",
+            )
+
+    def _put_back(  # noqa: PLR0917
+        self,
+        row: Row,
+        script: TrustedScript | None,
+        verbs: Sequence[str],
+        steps: Steps,
+        log: list[CallRecord],
+        error: BaseException,
+    ) -> None:
+        """After a change that failed: kernel and backend back to the recorded request, as far as can be."""
+        old = row.record.request
+        try:
+            if old.made_here:
+                with steps.step("undo device", old.devname):
+                    self._devices.ensure(old)
+            if verbs and script is not None:
+                verb = "update" if verbs[-1] == "update" else "plug"
+                with steps.step(f"undo script {verb}", script.path):
+                    self._scripts.call(script, verb, row, old, log)
+        except VifplugError as failure:
+            _add(error, f"and going back failed too ({failure.message}); see 'vifplug check {old.id}'")
+        kept = (
+            error
+            if isinstance(error, VifplugError)
+            else UndoIncomplete(f"interrupted ({type(error).__name__})")
+        )
+        self._ledger.update_failed(row, kept, log)
+
+    def _take_down(
+        self,
+        row: Row,
+        log: list[CallRecord],
+        steps: Steps,
+        *,
+        seconds: float | None = None,
+        ask_script: bool = True,
+        prefix: str = "",
+    ) -> VifplugError | None:
+        """Script, then device, then outcome."""
+        record = row.record
+        owed: VifplugError | None = None
+        if record.script is not None and ask_script:
+            try:
+                script = self._scripts.find(record.script.name)
+                with steps.step(f"{prefix}script unplug", script.path):
+                    self._scripts.call(script, "unplug", row, record.request, log, seconds=seconds)
+            except VifplugError as error:
+                owed = error
+        if record.vif.made_here and not self._has_successor(record):
+            try:
+                with steps.step(f"{prefix}remove device", record.vif.devname):
+                    self._devices.remove(record.vif)
+            except VifplugError as error:
+                owed = owed or error
+        with steps.step(f"{prefix}outcome"):
+            if owed is None:
+                self._ledger.unplugged(row, log)
+            else:
+                self._ledger.owes(row, owed, log)
+        return owed
+
+    def _has_successor(self, record: Record) -> bool:
+        """Whether a debt's VIF has been plugged anew since: then the device is the new plug's."""
+        return record.state is State.DEBT and self._ledger.current(record.id) is not None
+
+
+def _verbs(change: Change, script: TrustedScript | None) -> list[str]:
+    """What the script is called for to carry out a change on a live VIF."""
+    if script is None or change.how is How.RECORD:
+        return []
+    return {How.SAME: ["plug"], How.UPDATE: ["update"], How.REPLUG: ["unplug", "plug"]}[change.how]
+
+
+def _stop_if_interrupted(row: Row, error: BaseException) -> None:
+    """Ctrl-C ends our wait for a script, not the script."""
+    if not isinstance(error, Exception) and row.mark:
+        kill_marked(Mark.from_text(row.mark))
+
+
+def _add(error: BaseException, text: str) -> None:
+    if isinstance(error, VifplugError):
+        error.message = f"{error.message} — {text}"
+        error.args = (error.message,)
