@@ -1,1 +1,3 @@
 __version__ = "0.1.0"
+#: of the plug-script contract, docs/contract.md
+CONTRACT_VERSION = 1

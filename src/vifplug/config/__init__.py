@@ -19,7 +19,7 @@ Seconds = Annotated[
     float, Meta(gt=0, le=86400, extra={"allowed": "a number of seconds, more than 0 and at most 86400"})
 ]
 AbsolutePath = Annotated[
-    str, Meta(pattern=r"\A/[^\x00-\x1f\x7f]*\Z", extra={"allowed": "an absolute path, such as /usr/bin/x"})
+    str, Meta(pattern=r"\A/[^\x00-\x1f\x7f]*\Z", extra={"allowed": "an absolute path (it begins with /)"})
 ]
 UserId = Annotated[int, Meta(ge=0, le=4294967294, extra={"allowed": "a numeric user id, such as 0"})]
 Sha256 = Annotated[
@@ -27,12 +27,6 @@ Sha256 = Annotated[
     Meta(
         pattern=r"\A(sha256:)?[0-9a-fA-F]{64}\Z",
         extra={"allowed": "the 64 hexadecimal digits that sha256sum prints"},
-    ),
-]
-Capability = Annotated[
-    str,
-    Meta(
-        pattern=r"\ACAP_[A-Z_]+\Z", extra={"allowed": "the name of a Linux capability, such as CAP_SYS_ADMIN"}
     ),
 ]
 LockName = Annotated[
@@ -131,7 +125,7 @@ class ScriptSettings(_Section, frozen=True, kw_only=True):
         Sha256 | None, Meta(description="run it only with this digest, as sha256sum prints it")
     ] = None
     capabilities: Annotated[
-        list[Capability], Meta(description="granted beside CAP_NET_ADMIN and CAP_NET_RAW, say CAP_SYS_ADMIN")
+        list[str], Meta(description="granted beside CAP_NET_ADMIN and CAP_NET_RAW, say CAP_SYS_ADMIN")
     ] = field(default_factory=list)
     environment: Annotated[dict[str, str], Meta(description="variables that it finds in its environment")] = (
         field(default_factory=dict)

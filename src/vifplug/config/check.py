@@ -136,15 +136,25 @@ def _resolves(name: str, find: Callable[[str], object]) -> bool:
     return True
 
 
-def _script(path: Path, name: str, settings: ScriptSettings) -> Iterator[Problem]:
-    if not re.fullmatch(r"/[^\x00-\x1f\x7f]+|[^/\x00-\x1f\x7f]+", name):
+def _script(path: Path, script: str, settings: ScriptSettings) -> Iterator[Problem]:
+    if not re.fullmatch(r"/[^\x00-\x1f\x7f]+|[^/\x00-\x1f\x7f]+", script):
         yield Problem(path, f"{dotted(path)}: a script is named by a bare name or an absolute path")
+    from ..script.capabilities import NAMES
+
     verbs = [verb for verb in Deadlines.__struct_fields__ if verb != "grace"]
     for verb in settings.deadlines:
         if verb not in verbs:
             yield Problem(
                 (*path, "deadlines", verb),
                 f"{dotted((*path, 'deadlines'))}: {json.dumps(verb)} is no verb (verbs: {', '.join(verbs)})",
+            )
+    for name in settings.capabilities:
+        if name not in NAMES:
+            near = difflib.get_close_matches(f"CAP_{name.upper().removeprefix('CAP_')}", NAMES, 1)
+            hint = f"did you mean {near[0]}?" if near else "capabilities(7) lists them"
+            yield Problem(
+                (*path, "capabilities"),
+                f"{dotted(path)}.capabilities: {json.dumps(name)} is no capability; {hint}",
             )
     for variable in settings.environment:
         here = (*path, "environment", variable)

@@ -1,0 +1,246 @@
+"""The frame around the verbs: options that all of them take, late imports, errors, exit statuses."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+
+from ..errors import VifplugError
+from . import _output
+from ._session import Session
+
+#: in the order of --help: the main path first. One file each, imported when it is called.
+VERBS = (
+    "plug",
+    "unplug",
+    "check",
+    "update",
+    "list",
+    "show",
+    "xml",
+    "recover",
+    "gc",
+    "probe",
+    "scripts",
+    "config",
+    "schema",
+    "version",
+    "completion",
+)
+
+EX_USAGE = 64
+EX_SOFTWARE = 70
+EX_IOERR = 74
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: undone like Ctrl-C, so whoever expects that one meets this one too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+# --- options that every command takes, before or after the verb ----------------------------------
+
+
+def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def store(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.ensure_object(Session), name, value)
+
+    return store
+
+
+def _common() -> list[click.Parameter]:
+    def flag(*names: str, stores: str, hidden: bool = False, text: str) -> click.Option:
+        return click.Option(
+            names, is_flag=True, expose_value=False, hidden=hidden, callback=_setter(stores), help=text
+        )
+
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_setter("config_path"),
+            help="Configuration, in place of VIFPLUG_CONFIG or /etc/vifplug/vifplug.toml.",
+        ),
+        flag("--json", stores="json", text="One JSON document on standard output."),
+        flag("-v", "--verbose", stores="verbose", text="Tell each step as it happens."),
+        flag("--debug", stores="debug", text="Show the traceback of a bug.", hidden=True),
+    ]
+
+
+class Verb(click.Command):
+    """A command with the common options and one example."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common()
+        self.epilog = f"\b\nExample:\n  {example}"
+
+
+def verb(name: str, *, example: str, **settings: Any) -> Callable[[Callable[..., Any]], Verb]:
+    """Make a function a verb; its docstring is the help."""
+    return click.command(name, cls=Verb, example=example, **settings)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+class Root(click.Group):
+    """``vifplug`` itself. A verb's file is imported when the verb is called."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(VERBS)}"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _bare() -> None:
+    ctx = click.get_current_context()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from .._version import __version__
+
+        click.echo(f"vifplug {__version__}")
+        ctx.exit()
+
+
+root = Root(
+    "vifplug",
+    params=[
+        *_common(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="The version.",
+        ),
+    ],
+    no_args_is_help=False,
+    invoke_without_command=True,
+    callback=_bare,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Plug a guest's virtual interface into a network with a script the host trusts.",
+    epilog="\b\nExample:\n  vifplug plug binding.json     connect a VIF; prints its guest XML\n"
+    "  vifplug unplug 4c1b1b0a      undo it",
+)
+
+
+# --- from an ending to an exit status ------------------------------------------------------------
+
+
+def run(args: list[str]) -> int:  # noqa: PLR0911  # one for each way to end
+    """Carry out one command line; the exit status."""
+    session = Session()
+    try:
+        try:
+            with root.make_context("vifplug", args, obj=session) as ctx:
+                root.invoke(ctx)
+        finally:
+            session.close()
+        if sys.stdout is not None:  # the caller may have closed it
+            sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except VifplugError as error:
+        return _fail(session, args, error.as_dict(), error.message, error.exit_status)
+    except click.ClickException as error:
+        message = error.format_message()
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            message += f" (see {error.ctx.command_path} --help)"
+        return _fail(session, args, {"code": "usage", "message": message}, message, EX_USAGE)
+    except Stopped as stopped:
+        return _interrupted(128 + stopped.number)
+    except (KeyboardInterrupt, click.Abort):
+        return _interrupted(128 + signal.SIGINT)
+    except BrokenPipeError:
+        return _reader_gone()
+    except _output.OutputError as error:
+        _output.complain(str(error))
+        return EX_IOERR
+    except Exception as error:  # a bug of ours: said in one line, like everything else
+        return _bug(session, args, error)
+    return session.exit_status
+
+
+def _fail(session: Session, args: list[str], error: dict[str, Any], message: str, status: int) -> int:
+    """The message for people on standard error; with --json the error on standard output too."""
+    _output.complain(message)
+    if session.json or "--json" in args:  # a usage error may come before the option was read
+        try:
+            _output.emit({"error": error})
+        except OSError:
+            return status  # nobody reads; the message has been said
+    return status
+
+
+def _interrupted(status: int) -> int:
+    _output.complain("interrupted; what was begun has been undone, or is on record: see 'vifplug list'")
+    return status
+
+
+def _reader_gone() -> int:
+    """``vifplug list | head``: end as quietly as any other program that SIGPIPE ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return 128 + signal.SIGPIPE
+
+
+def _bug(session: Session, args: list[str], error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    from .._version import __version__
+
+    trace = "".join(traceback.format_exception(error))
+    message = f"this is a bug in vifplug {__version__}, please report it: {type(error).__name__}: {error}"
+    if session.debug:
+        click.echo(trace, err=True)
+    else:
+        with tempfile.NamedTemporaryFile("w", prefix="vifplug-bug-", suffix=".txt", delete=False) as file:
+            file.write(f"vifplug {__version__} {args}\n{trace}")
+        message += f" (traceback in {file.name}; --debug shows it)"
+    return _fail(session, args, {"code": "bug", "message": message}, message, EX_SOFTWARE)
+
+
+def stop_politely() -> None:
+    """Let SIGTERM and SIGHUP undo what is under way, as Ctrl-C does; a second one ends at once."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP stays ignored
+            signal.signal(number, stop)

@@ -1,0 +1,33 @@
+"""``vifplug gc``."""
+
+from __future__ import annotations
+
+from ._frame import pass_session, verb
+from ._output import emit, say, table
+from ._session import Session
+
+
+@verb("gc", example="vifplug gc     # hourly, say")
+@pass_session
+def command(session: Session) -> None:
+    """Clear what is owed, lost or too old.
+
+    Tells backends what a reboot took, tries debts again, removes devices that no VIF owns, trims the log.
+    Ends with 1 while something is still owed.
+    """
+    report = session.host.gc()
+    session.exit_status = 1 if report.owing else 0
+    if session.json:
+        emit(report)
+        return
+    rows: list[tuple[object, ...]] = [
+        (vif_id, "forgotten", "a reboot had taken it") for vif_id in report.forgotten
+    ]
+    rows += [(vif_id, "paid", "undone at last") for vif_id in report.paid]
+    rows += [(device, "removed", "a device that no VIF owned") for device in report.devices]
+    rows += [(vif_id, "debt", reason) for vif_id, reason in report.owing.items()]
+    table(("WHAT", "NOW", "WHY"), rows)
+    if report.calls:
+        say(f"{report.calls} script calls dropped from the log")
+    elif not rows:
+        say("nothing to clear")
