@@ -1,0 +1,252 @@
+"""Call a script: one process for each call, whatever it does, and one clear account of it."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from ..config import Config
+from ..errors import (
+    BackendUnavailable,
+    BadReply,
+    ConfigError,
+    HostError,
+    RetryLater,
+    ScriptFailed,
+    TimedOut,
+    VifplugError,
+)
+from . import capabilities
+from .catalogue import Catalogue
+from .contract import Info, Request, RequestHost, Verb
+from .environment import environment_for
+from .marks import Mark
+from .not_started import why_not_started
+from .replies import LONGEST_REPLY, failure, last_words, parse_reply
+from .trust import TrustedScript
+
+if TYPE_CHECKING:
+    from .process import Ended
+
+#: seconds before the second attempt; doubled for each further one
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 5.0
+_RESERVED = ("VIF_", "VIFPLUG_", "TRACEPARENT")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One process of a script, from start to end."""
+
+    verb: str
+    script: str
+    digest: str
+    path: str
+    attempt: int
+    #: seconds since 1970
+    started: float
+    seconds: float
+    exit_status: int | None
+    signal: int | None
+    #: "done", or the code of the error
+    outcome: str
+    #: the JSON object that it answered; ``{}`` for no answer; None if it failed
+    reply: dict[str, Any] | None
+    #: what it printed on standard error, raw but for undecodable bytes: escape it before you show it
+    stderr: str
+    error: VifplugError | None
+    traceparent: str
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """A verb carried out, with all its attempts."""
+
+    calls: list[Call]
+    #: the last call's reply; ``{}`` if it failed
+    reply: dict[str, Any]
+    error: VifplugError | None
+
+
+class Runner:
+    """Runs trusted scripts, confined, under a deadline. Any number of threads may share one."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises ConfigError for a capability or an environment name that cannot be."""
+        self._config = config
+        self._catalogue = Catalogue(config)
+        self._default = capabilities.bits(capabilities.DEFAULT, "")
+        for name, settings in config.script.items():
+            capabilities.bits(settings.capabilities, f"script.{name}.capabilities")
+            _check_environment(name, settings.environment)
+
+    def call(self, script: TrustedScript, request: Request, *, seconds: float, mark: Mark) -> Call:
+        """Run ``script`` once for ``request``, for at most ``seconds`` (and the grace after them).
+
+        Whatever the script does ends in a Call, never in an exception.
+        """
+        request = msgspec.structs.replace(request, deadline=seconds)
+        traceparent = mark.traceparent()
+        started, begun = time.time(), time.monotonic()
+        ended: Ended | None = None
+        reply: dict[str, Any] | None = None
+        error: VifplugError | None = None
+        try:
+            script = self._catalogue.find(script.name)  # still trusted, now?
+            ended = self._run(script, request, seconds, mark, traceparent)
+            reply = _understood(request.verb, ended, seconds)
+        except VifplugError as caught:
+            error = _about(caught, script, request.verb)
+        return Call(
+            verb=request.verb.value,
+            script=script.name,
+            digest=script.digest,
+            path=script.path,
+            attempt=request.attempt,
+            started=started,
+            seconds=time.monotonic() - begun,
+            exit_status=ended.exit_status if ended else None,
+            signal=ended.signal if ended else None,
+            outcome="done" if error is None else error.code,
+            reply=reply,
+            stderr=_text(ended.stderr) if ended else "",
+            error=error,
+            traceparent=traceparent,
+        )
+
+    def carry_out(
+        self,
+        script: TrustedScript,
+        request: Request,
+        *,
+        seconds: float,
+        mark: Mark,
+        on_call: Callable[[Call], None] | None = None,
+    ) -> Outcome:
+        """Call ``script`` until it is done, fails for good, or ``seconds`` are over.
+
+        It is called again when it says retry_later, or backend_unavailable with a retry_after:
+        after that many seconds, or after a delay that doubles. ``on_call`` gets each Call as it
+        ends.
+        """
+        until = time.monotonic() + seconds
+        calls: list[Call] = []
+        while True:
+            left = max(until - time.monotonic(), 0.001) if calls else seconds
+            attempt = msgspec.structs.replace(request, attempt=len(calls) + 1)
+            call = self.call(script, attempt, seconds=left, mark=mark)
+            calls.append(call)
+            if on_call is not None:
+                on_call(call)
+            delay = _delay(call.error, len(calls))
+            if delay is None or time.monotonic() + delay >= until:
+                return Outcome(calls=calls, reply=call.reply or {}, error=call.error)
+            time.sleep(delay)
+
+    def info(self, script: TrustedScript) -> Info | None:
+        """What the script says of itself; None if it has no ``info``, or may not be asked for it."""
+        if not script.settings.info:
+            return None
+        seconds = script.settings.deadlines.get("info", self._config.deadlines.info)
+        request = Request(verb=Verb.INFO, host=RequestHost.here(), deadline=seconds)
+        call = self.call(script, request, seconds=seconds, mark=Mark.new())
+        return msgspec.convert(call.reply, Info) if call.reply is not None else None
+
+    def _run(
+        self, script: TrustedScript, request: Request, seconds: float, mark: Mark, traceparent: str
+    ) -> Ended:
+        from .process import run  # brings ctypes, which a host without scripts never needs
+
+        environment = environment_for(request, operator=script.settings.environment, traceparent=traceparent)
+        try:
+            return run(
+                script.path,
+                [script.path, request.verb.value],
+                environment,
+                request.to_json(),
+                granted=self._default | capabilities.bits(script.settings.capabilities, script.name),
+                mark=mark,
+                seconds=seconds,
+                grace=self._config.deadlines.grace,
+                stdout_limit=LONGEST_REPLY,
+                stderr_limit=self._config.log.max_bytes,
+            )
+        except OSError as error:
+            raise ScriptFailed(why_not_started(script.path, environment, error)) from error
+
+
+def _understood(verb: Verb, ended: Ended, seconds: float) -> dict[str, Any]:
+    """The reply of a process that ended, or the error that its end stands for."""
+    stderr = _text(ended.stderr)
+    said = f"; it said: {words}" if (words := last_words(stderr)) else ""
+    if ended.why == "too much output":
+        raise BadReply(
+            f"{verb} printed more than {LONGEST_REPLY} bytes on standard output: log to standard error"
+        )
+    if ended.why == "deadline":
+        raise TimedOut(
+            f"{verb} was not done after {seconds:g} seconds, so it and all that it started was ended{said}",
+            seconds=seconds,
+        )
+    if ended.why == "lost":
+        raise HostError(
+            f"nobody knows how {verb} ended: another part of this process reaped the script (it ignores SIGCHLD, or "
+            "waits for any child)"
+        )
+    if ended.signal is not None:
+        raise TimedOut(
+            f"{verb} was ended by signal {ended.signal} ({_signal_name(ended.signal)}), which vifplug did not "
+            f"send{said}",
+            signal=ended.signal,
+        )
+    if ended.exit_status:
+        raise failure(verb, ended.exit_status, ended.stdout, stderr)
+    return parse_reply(verb, ended.stdout)
+
+
+def _delay(error: VifplugError | None, attempt: int) -> float | None:
+    """Seconds to wait before the next attempt; None for no further one."""
+    if isinstance(error, RetryLater | BackendUnavailable) and "retry_after" in error.context:
+        return float(error.context["retry_after"])
+    if isinstance(error, RetryLater):
+        # Not all at the same moment: hundreds of VIFs may wait for one backend.
+        return min(_FIRST_DELAY * 2 ** (attempt - 1), _LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
+    return None
+
+
+def _about(error: VifplugError, script: TrustedScript, verb: Verb) -> VifplugError:
+    """The error, which names script and verb."""
+    if "script" not in error.context:
+        error.message = f"plug script {script.name}: {error.message}"
+        error.args = (error.message,)
+    error.context = {"script": script.name, "verb": verb.value, **error.context}
+    return error
+
+
+def _check_environment(name: str, environment: Mapping[str, str]) -> None:
+    for key, value in environment.items():
+        place = f"script.{name}.environment.{key}"
+        if not _VARIABLE.match(key):
+            raise ConfigError(f"{place}: {key!r} is not a name for an environment variable", field=place)
+        if key.startswith(_RESERVED):
+            raise ConfigError(f"{place}: names of this kind are the contract's own", field=place)
+        if "\0" in value:
+            raise ConfigError(f"{place}: a value cannot have a NUL in it", field=place)
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "a real-time signal"
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
