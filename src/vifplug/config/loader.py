@@ -76,15 +76,24 @@ def _refuse(source: str, lines: _Lines, problems: list[Problem]) -> None:
 
 def _read(path: str) -> str:
     try:
+        # no waiting for the writer of a pipe: what is not a regular file is refused below
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}", file=path) from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    except ValueError:
+        raise ConfigError(
+            f"the configuration {path!r} cannot be read: a NUL in its name", file=path
+        ) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"the configuration {path} is not a regular file", file=path)
         if os.geteuid() == 0:
-            _check_owners(path, os.fstat(descriptor))
-        content = file.read(_MAX_BYTES + 1)
+            _check_owners(path, status)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(_MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _MAX_BYTES:
         raise ConfigError(f"the configuration {path} is larger than {_MAX_BYTES} bytes", file=path)
     try:
