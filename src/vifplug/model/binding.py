@@ -8,14 +8,36 @@ from typing import Any
 
 from vifplug.errors import InvalidInput
 from vifplug.model import neutron, source
-from vifplug.model.checks import Wrong, moved
+from vifplug.model.checks import Wrong, moved, portable, renamed
 from vifplug.model.details import read_shape
 from vifplug.model.explain import convert
 from vifplug.model.types import vif_type
-from vifplug.model.vif import COMMON_FIELDS, Mtu, PortBinding, ScriptName, Vif
+from vifplug.model.vif import COMMON_FIELDS, PortBinding, Vif
+from vifplug.model.words import Mtu, ScriptName
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}")
+
+#: what people write at the top of a binding, and where it belongs
+_ELSEWHERE = {
+    "mac": "address",
+    "mac_address": "address",
+    "port_id": "id",
+    "type": "vif_type",
+    "details": "vif_details",
+    "vif_plug_script": "vif_details.vif_plug_script",
+    "plug_script": "vif_details.vif_plug_script",
+    "bridge": "vif_details.bridge, or network.bridge",
+    "path": "vif_details.path",
+    "vlan": "vif_details.vlan",
+    "network_id": "network.id",
+    "subnets": "network.subnets",
+    "fixed_ips": "network.subnets",
+    "device_id": "instance.id",
+    "instance_id": "instance.id",
+    "instance_name": "instance.name",
+    "project_id": "instance.project_id",
+}
 
 
 def read_binding(binding: bytes | bytearray | str | Mapping[str, Any]) -> Vif:
@@ -43,7 +65,7 @@ def read_bindings(bindings: bytes | bytearray | str | Mapping[str, Any] | Iterab
     else:
         items, prefix = list(bindings), ""
     if len(items) > source.MOST:
-        raise Wrong(prefix or "the input", f"{len(items)} bindings", f"at most {source.MOST} bindings")
+        raise Wrong(prefix, f"{len(items)} bindings", f"at most {source.MOST} bindings")
     vifs = [
         item if isinstance(item, Vif) else _read(item, f"{prefix}[{index}]")
         for index, item in enumerate(items)
@@ -54,14 +76,14 @@ def read_bindings(bindings: bytes | bytearray | str | Mapping[str, Any] | Iterab
 
 def _parse_many(text: bytes | bytearray | str) -> tuple[list[Any], str]:
     text = source.as_text(text, limit=source.MANY)
-    lines = [(number, line) for number, line in enumerate(text.splitlines()) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n")) if line.strip()]
     if len(lines) > 1 and lines[0][1].rstrip().endswith("}") and lines[0][1].lstrip().startswith("{"):
         return [source.loads(line, line=number) for number, line in lines], ""
     value = source.loads(text)
     if isinstance(value, Mapping):
         return _unwrap(value)
     if not isinstance(value, list):
-        raise Wrong("the input", value, "a list of port bindings")
+        raise Wrong("", value, "a list of port bindings")
     return value, ""
 
 
@@ -76,38 +98,56 @@ def _read(value: Any, place: str) -> Vif:
     if isinstance(value, Mapping) and isinstance(value.get("port"), Mapping) and "vif_type" not in value:
         value, place = value["port"], f"{place}.port".lstrip(".")
     if not isinstance(value, Mapping):
-        raise Wrong(place or "the input", value, "an object: a port binding or a Neutron port")
+        raise Wrong(place, value, "an object: a port binding or a Neutron port")
     try:
-        return _from_object(source.plain(value))
+        is_port = neutron.is_port(value)
+        checked = source.plain(neutron.attributes(value) if is_port else value)
+        source.check_size(checked)
+        return _from_port(checked) if is_port else _from_native(checked)
     except InvalidInput as error:
         raise moved(error, place) from None
 
 
-def _from_object(value: dict[str, Any]) -> Vif:
+def _from_port(value: dict[str, Any]) -> Vif:
     _lower(value, "id", _UUID)
-    if neutron.is_port(value):
-        _lower(value, "mac_address", _MAC)
-        return _vif(neutron.read_port(value), "binding:")
+    _lower(value, "mac_address", _MAC)
+    return _vif(neutron.read_port(value), {"address": "mac_address"}, "binding:")
+
+
+def _from_native(value: dict[str, Any]) -> Vif:
+    for key in value.keys() & _ELSEWHERE.keys():
+        raise InvalidInput(
+            f"{key}: there is no such key; in a port binding it is {_ELSEWHERE[key]}",
+            field=key,
+            value=portable(value[key]),
+            allowed=_ELSEWHERE[key],
+        )
+    _lower(value, "id", _UUID)
     _lower(value, "address", _MAC)
     vif_type(value.get("vif_type"), "vif_type")
-    return _vif(convert(value, PortBinding), "")
+    return _vif(convert(value, PortBinding), {}, "")
 
 
-def _vif(binding: PortBinding, prefix: str) -> Vif:
-    """The Vif that a binding describes. ``prefix`` is "binding:" where Neutron wrote it, for errors."""
+def _vif(binding: PortBinding, names: dict[str, str], prefix: str) -> Vif:
+    """The Vif that a binding describes. For errors: Neutron's names of fields, and its "binding:"."""
     details = dict(binding.vif_details)
     place = f"{prefix}vif_details"
     script = convert(details.pop("vif_plug_script", None), ScriptName | None, f"{place}.vif_plug_script")
     mtu = convert(details.get("mtu"), Mtu | None, f"{place}.mtu")
     common = {name: getattr(binding, name) for name in COMMON_FIELDS if name != "mtu"}
-    return Vif(
-        **common,
-        mtu=binding.mtu or mtu or binding.network.mtu,
-        shape=read_shape(binding, prefix),
-        devname=binding.devname or f"tap{binding.id[:11]}",
-        plug_script=script,
-        details=details,
-    )
+    shape = read_shape(binding, prefix)
+    try:
+        return Vif(
+            **common,
+            mtu=binding.mtu or mtu or binding.network.mtu,
+            shape=shape,
+            devname=binding.devname or f"tap{binding.id[:11]}",
+            plug_script=script,
+            details=details,
+        )
+    except Wrong as error:
+        field = error.context["field"].replace("shape.", f"{place}.", 1)
+        raise renamed(error, names.get(field, field)) from None
 
 
 def _lower(value: dict[str, Any], key: str, form: re.Pattern[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,10 +48,8 @@ def renamed(error: InvalidInput, field: str) -> InvalidInput:
 
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, printable, about 80 characters at most."""
-    text = f'"{value}"' if isinstance(value, str) else _as_json(value)
-    if len(text) > _SHOWN:
-        text = text[:_SHOWN] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    quote = '"' if isinstance(value, str) else ""
+    return quote + _short(value if isinstance(value, str) else _as_json(value)) + quote
 
 
 def portable(value: Any) -> Any:
@@ -59,17 +58,17 @@ def portable(value: Any) -> Any:
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**64:
         return value
-    if isinstance(value, str) and len(value) <= _SHOWN and value.isprintable():
+    if isinstance(value, float) and math.isfinite(value):
         return value
-    return shown(value)
+    return _short(value if isinstance(value, str) else _as_json(value))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """``; did you mean "…"?`` where one of ``words`` is close, else nothing."""
+    """`` (did you mean "…"?)`` where one of ``words`` is close, else nothing."""
     from difflib import get_close_matches
 
     close = get_close_matches(word[:_SHOWN].lower(), list(words), n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return f' (did you mean "{close[0]}"?)' if close else ""
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -107,6 +106,12 @@ def check_network(field: str, value: str | None) -> None:
         valid = "/" in value and "%" not in value
     if not valid:
         raise Wrong(field, value, "a network as address/prefix length, such as 192.0.2.0/24")
+
+
+def _short(text: str) -> str:
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _as_json(value: Any) -> str:

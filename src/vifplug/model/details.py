@@ -40,15 +40,6 @@ ALIASES: dict[VifType, dict[str, str]] = {
     VifType.DIRECT: {"macvtap_source": "source_dev", "macvtap_mode": "mode"},
     VifType.VHOSTUSER: {"vhostuser_socket": "path", "vhostuser_mode": "mode"},
 }
-#: libvirt's spellings inside virtualport
-_VIRTUALPORT_ALIASES = {
-    "interfaceid": "interface_id",
-    "profileid": "profile_id",
-    "managerid": "manager_id",
-    "typeid": "type_id",
-    "typeidversion": "type_id_version",
-    "instanceid": "instance_id",
-}
 
 
 def shape_fields(type_: VifType) -> list[str]:
@@ -78,6 +69,9 @@ def read_shape(binding: PortBinding, prefix: str) -> Shape:
         found[name], places[name] = value, place
     if "vlan" in found:
         found["vlan"] = _vlan(found["vlan"])
+        if type_ is VifType.DIRECT and found.get("mode") != "passthrough" and "macvtap_source" in details:
+            # Neutron's macvtap driver tells the VLAN whose device macvtap_source is already
+            del found["vlan"]
     if isinstance(found.get("virtualport"), dict):
         found["virtualport"] = _virtualport(found["virtualport"], binding.id)
     if isinstance(found.get("pci_slot"), str):
@@ -103,7 +97,7 @@ def _vlan(value: Any) -> Any:
 
 
 def _virtualport(value: dict[str, Any], port_id: str) -> dict[str, Any]:
-    found = {_VIRTUALPORT_ALIASES.get(key, key): item for key, item in value.items()}
-    if found.get("type") in ("openvswitch", "midonet") and found.get("interface_id") is None:
-        found["interface_id"] = port_id
-    return found
+    """Open vSwitch and MidoNet know the port by its id, unless the binding says otherwise."""
+    if value.get("type") in ("openvswitch", "midonet") and value.get("interface_id") is None:
+        return value | {"interface_id": port_id}
+    return value

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import ValidationError, inspect
 
 from vifplug.errors import InvalidInput
-from vifplug.model.checks import Wrong, moved, nearest, one_of, portable, renamed
+from vifplug.model.checks import Wrong, moved, nearest, one_of, portable, renamed, shown
 
 _MISSING = object()
 
@@ -61,10 +61,10 @@ def explain(
 
 def describe(type_: inspect.Type) -> str:
     """What a type allows, as the end of the sentence "it must be …"."""
+    if isinstance(type_, inspect.Metadata):
+        text = (type_.extra_json_schema or {}).get("description")
+        return str(text) if text else describe(type_.type)
     match type_:
-        case inspect.Metadata():
-            text = (type_.extra_json_schema or {}).get("description")
-            return str(text) if text else describe(type_.type)
         case inspect.UnionType():
             return _describe_union(type_)
         case inspect.IntType(ge=low, le=high) if low is not None and high is not None:
@@ -74,14 +74,13 @@ def describe(type_: inspect.Type) -> str:
             return one_of(words) if words else "one of " + ", ".join(str(v) for v in _values(type_))
         case inspect.StructType():
             return f"an object with the keys {', '.join(_keys(type_))}"
-        case inspect.ListType():
-            return f"a list, each item {describe(type_.item_type)}"
     plain: dict[type[inspect.Type], str] = {
         inspect.IntType: "an integer",
         inspect.FloatType: "a number",
         inspect.BoolType: "true or false",
         inspect.StrType: "text",
         inspect.DictType: "an object",
+        inspect.ListType: "a list",
         inspect.NoneType: "null",
     }
     return plain.get(type(type_), "another value")
@@ -96,11 +95,12 @@ def _describe_union(type_: inspect.UnionType) -> str:
 
 
 def _unknown_key(key: str, place: str, type_: inspect.Type) -> InvalidInput:
-    keys = _keys(type_) if isinstance(type_, inspect.StructType) else []
+    struct = _bare(type_)
+    keys = _keys(struct) if isinstance(struct, inspect.StructType) else []
     allowed = f"one of the keys {', '.join(keys)}" if keys else "left out"
     return InvalidInput(
-        f"{place}: there is no such key{nearest(key, keys)}; it must be {allowed}",
-        field=place,
+        f"{shown(place)[1:-1]}: there is no such key{nearest(key, keys)}; it must be {allowed}",
+        field=portable(place),
         value=portable(key),
         allowed=allowed,
     )
@@ -138,7 +138,8 @@ def _reveal(type_: inspect.Type, value: Any) -> inspect.Type:
     members = [t for t in union.types if not isinstance(t, inspect.NoneType)]
     if isinstance(value, dict):
         for member in members:
-            if isinstance(member, inspect.StructType) and value.get(member.tag_field) == member.tag:
+            struct = _bare(member)
+            if isinstance(struct, inspect.StructType) and value.get(struct.tag_field) == struct.tag:
                 return member
     return members[0] if len(members) == 1 else type_
 

@@ -6,15 +6,17 @@ neutron_lib.api.definitions.portbindings.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from vifplug.errors import InvalidInput
 from vifplug.model.checks import check_ip
 from vifplug.model.explain import convert
 from vifplug.model.types import vif_type
-from vifplug.model.vif import Instance, Mac, NetworkInfo, PortBinding, PortId, Subnet, Text
+from vifplug.model.vif import Instance, NetworkInfo, PortBinding, Subnet
+from vifplug.model.words import Mac, PortId, Text
 
 _MARKS = ("mac_address", "network_id", "fixed_ips", "device_owner")
 
@@ -31,23 +33,30 @@ class Port(Struct, frozen=True, kw_only=True):
     """What vifplug reads of a Neutron port; every other attribute is accepted and ignored."""
 
     id: PortId
+    vif_type: Any = field(name="binding:vif_type", default=None)
     mac_address: Mac | None = None
     network_id: Text | None = None
     project_id: Text | None = None
     tenant_id: Text | None = None
-    #: the instance's id; Neutron writes "" for none
-    device_id: (
-        Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f]{0,255}\Z", description="an instance's id")] | None
-    ) = None
+    #: the instance's id
+    device_id: Text | None = None
     fixed_ips: list[_FixedIp] | None = None
     vif_details: dict[str, Any] | None = field(name="binding:vif_details", default=None)
     profile: dict[str, Any] | None = field(name="binding:profile", default=None)
     vnic_type: Text | None = field(name="binding:vnic_type", default=None)
 
 
-def is_port(value: dict[str, Any]) -> bool:
+_ATTRIBUTES = Port.__struct_encode_fields__
+
+
+def is_port(value: Mapping[str, Any]) -> bool:
     """Whether an object is a Neutron port rather than a binding in vifplug's own words."""
-    return "vif_type" not in value and any(key.startswith("binding:") or key in _MARKS for key in value)
+    return "vif_type" not in value and any(str(key).startswith("binding:") or key in _MARKS for key in value)
+
+
+def attributes(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that vifplug reads, without the ones that Neutron leaves empty (null or "")."""
+    return {name: value[name] for name in _ATTRIBUTES if value.get(name) not in (None, "")}
 
 
 def read_port(value: dict[str, Any]) -> PortBinding:
@@ -68,7 +77,7 @@ def read_port(value: dict[str, Any]) -> PortBinding:
         vif_details=port.vif_details or {},
         address=port.mac_address,
         network=NetworkInfo(id=port.network_id, subnets=_subnets(port.fixed_ips or [])),
-        instance=Instance(id=port.device_id or None, project_id=port.project_id or port.tenant_id),
+        instance=Instance(id=port.device_id, project_id=port.project_id or port.tenant_id),
         vnic_type=port.vnic_type,
         profile=port.profile or {},
     )

@@ -34,7 +34,7 @@ def from_json(data: bytes) -> Vif:
 
 
 def changed_fields(old: Vif, new: Vif) -> set[str]:
-    """The dotted names of what differs: ``mtu``, ``bandwidth.inbound.peak``, ``shape.vlan.tags``, ``details.tag``.
+    """Dotted names of what differs: ``mtu``, ``bandwidth.inbound.peak``, ``shape.vlan.tags``, ``details.tag``.
 
     A key of vif_details that shapes the VIF is told once, as ``shape.…``. A list differs as a whole.
     """

@@ -11,7 +11,8 @@ from vifplug.errors import BadReply, InvalidInput
 from vifplug.model import source
 from vifplug.model.checks import Wrong
 from vifplug.model.explain import convert
-from vifplug.model.vif import DeviceName, Ethernet, Mtu, Vif, VifType
+from vifplug.model.vif import Ethernet, Vif, VifType
+from vifplug.model.words import DeviceName, Mtu
 
 #: fields of the shape that a script may answer; every type takes mtu besides
 ANSWERS: dict[VifType, tuple[str, ...]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from vifplug.errors import InvalidInput
-from vifplug.model.checks import INPUT, Wrong, shown
+from vifplug.model.checks import INPUT, Wrong, portable, shown
 
 #: bytes of one binding
 ONE = 1024 * 1024
@@ -21,6 +22,13 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHARACTERS = "text without NUL, control characters, lone surrogates, U+FFFE and U+FFFF"
 
 
+def check_size(value: Any) -> None:
+    """Raise InvalidInput where a binding, written as JSON, is longer than one may be."""
+    import msgspec
+
+    _check_length(len(msgspec.json.encode(value)), ONE)
+
+
 def parse(source: bytes | bytearray | str, *, limit: int = ONE) -> Any:
     """JSON text as Python values. Raises InvalidInput; broken JSON is named with line and column."""
     return loads(as_text(source, limit=limit))
@@ -28,13 +36,7 @@ def parse(source: bytes | bytearray | str, *, limit: int = ONE) -> Any:
 
 def as_text(source: bytes | bytearray | str, *, limit: int) -> str:
     """UTF-8 as text, at most ``limit`` bytes of it."""
-    if len(source) > limit:
-        raise InvalidInput(
-            f"{INPUT} is {len(source)} bytes long; it must be at most {limit} bytes",
-            field="",
-            value=len(source),
-            allowed=f"at most {limit} bytes",
-        )
+    _check_length(len(source), limit)
     if isinstance(source, str):
         return source
     try:
@@ -70,10 +72,10 @@ def plain(value: Any, field: str = "", depth: int = 0) -> Any:
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise Wrong(field, value if abs(value) < 2**512 else "a huge number", "an integer of 64 bits")
+            raise Wrong(field, value, "an integer of 64 bits")
         return int(value)
     if isinstance(value, float):
-        if value - value != 0:
+        if not math.isfinite(value):
             raise Wrong(field, value, "a finite number")
         return float(value)
     if depth == _DEEPEST:
@@ -86,6 +88,16 @@ def plain(value: Any, field: str = "", depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item, f"{field}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise Wrong(field, value, "a value that JSON has (object, list, text, number, true, false, null)")
+
+
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise InvalidInput(
+            f"{INPUT} is {length} bytes long; it must be at most {limit} bytes",
+            field="",
+            value=length,
+            allowed=f"at most {limit} bytes",
+        )
 
 
 def _key(key: Any, field: str) -> str:
@@ -104,7 +116,12 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, value in pairs:
             if key in seen:
-                raise Wrong(key, value, "given once: this key is in its object twice")
+                raise InvalidInput(
+                    f"{shown(key)} is twice in one object; it must be given once",
+                    field=portable(key),
+                    value=portable(value),
+                    allowed="given once",
+                )
             seen.add(key)
     return found
 

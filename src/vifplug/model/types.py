@@ -10,48 +10,26 @@ from vifplug.model.vif import VifType
 
 NAMES = [str(member) for member in VifType]
 
+#: Neutron's words for a port that no guest can use: neutron_lib.api.definitions.portbindings
 _NO_BINDING = {
-    "unbound": "the port is not bound to a host yet: bind it (binding:host_id) and read it again",
-    "binding_failed": "no mechanism driver could bind the port on this host: the reason is in the Neutron server's log",
-    "distributed": "the port is of a distributed router and has no guest: plug the port of a guest",
+    "unbound": "the port is not bound to a host yet; bind it (binding:host_id) and read it again",
+    "binding_failed": "no mechanism driver could bind the port; the Neutron server's log says why",
+    "distributed": "the port is of a distributed router and no guest's; plug the port of a guest",
 }
-_NOT_LIBVIRT = {
-    "hyperv": "Hyper-V",
-    "dvs": "VMware vSphere",
-    "netvsc": "Hyper-V",
-    "powervm": "PowerVM",
-    "pvm_sea": "PowerVM",
-    "zvm": "z/VM",
-}
-_ETHERNET = 'bind "ethernet" with a vif_plug_script'
-_HOSTDEV = 'bind "hostdev" with pci_slot'
-#: names that Nova's, os-vif's and Neutron's code uses or used, and what to bind for each
-_INSTEAD = {
-    "tap": 'bind "ethernet" without a vif_plug_script',
-    "ovs": 'bind "bridge" with a virtualport of type openvswitch, or "ethernet" with an Open vSwitch vif_plug_script',
-    "ovs_hybrid": 'bind "bridge" (qbr…) with a vif_plug_script',
-    "agilio_ovs": f'{_HOSTDEV}, or "vhostuser"',
-    "ovs_acceleration": f"{_HOSTDEV} and a vif_plug_script for the representor",
-    "iovisor": _ETHERNET,
-    "midonet": _ETHERNET,
-    "ivs": _ETHERNET,
-    "vrouter": _ETHERNET,
-    "contrail_vrouter": _ETHERNET,
-    "routed": _ETHERNET,
-    "calico": _ETHERNET,
-    "other": _ETHERNET,
-    "vhostuser_ovs": 'bind "vhostuser" with a vif_plug_script that adds the port',
-    "vhostuser_fp": 'bind "vhostuser" with a vif_plug_script that calls fp-vdev',
-    "vhostuser_vrouter": 'bind "vhostuser" with a vif_plug_script',
-    "vhostuser_vrouter_plug": 'bind "vhostuser" with a vif_plug_script',
-    "macvtap": 'bind "direct" with source_dev',
-    "hw_veb": f'{_HOSTDEV}, or "direct" with source_dev (vnic_type macvtap)',
-    "hostdev_physical": _HOSTDEV,
-    "ib_hostdev": f"{_HOSTDEV} and a vif_plug_script",
-    "mlnx_direct": 'bind "direct" with mode passthrough and a vif_plug_script',
-    "802.1qbg": 'bind "direct" with a virtualport of type 802.1Qbg',
-    "802.1qbh": 'bind "direct" or "hostdev" with a virtualport of type 802.1Qbh',
-    "ovs_direct": 'bind "vdpa" or "hostdev" with a vif_plug_script',
+#: names of other compute drivers, beside those in the table of historic types
+_NOT_LIBVIRT = {"pvm_sea": "PowerVM", "vif": "Nova's own objects", "netvsc": "Hyper-V"}
+#: names that os-vif and Neutron's drivers use, and the historic type that each is a kind of
+_KIND_OF = {
+    "ovs_hybrid": "ovs",
+    "ovs_direct": "ovs",
+    "ovs_acceleration": "ovs",
+    "agilio_ovs": "ovs",
+    "contrail_vrouter": "vrouter",
+    "vhostuser_ovs": "vhostuser",
+    "vhostuser_fp": "vhostuser",
+    "vhostuser_vrouter": "vhostuser",
+    "routed": "tap",
+    "other": "tap",
 }
 
 
@@ -61,23 +39,32 @@ def vif_type(value: Any, field: str) -> VifType:
         if value in NAMES:
             return VifType(value)
         if sentence := _sentence(value.lower()):
-            raise UnsupportedVifType(
-                f'{field}: "{value}" cannot be plugged: {sentence}',
-                field=field,
-                value=value,
-                allowed=one_of(NAMES),
-            )
+            message = f'{field}: "{value}" cannot be plugged: {sentence}'
+            raise UnsupportedVifType(message, field=field, value=value, allowed=one_of(NAMES))
     if value is None:
-        raise InvalidInput(
-            f"{field} is missing; it must be {one_of(NAMES)}", field=field, value=None, allowed=one_of(NAMES)
-        )
-    hint = nearest(value, NAMES) if isinstance(value, str) else ""
-    raise Wrong(field, value, one_of(NAMES), hint)
+        message = f"{field} is missing; it must be {one_of(NAMES)}"
+        raise InvalidInput(message, field=field, value=None, allowed=one_of(NAMES))
+    raise Wrong(field, value, one_of(NAMES), nearest(value, NAMES) if isinstance(value, str) else "")
 
 
 def _sentence(name: str) -> str | None:
+    """Why a known name is none of the eight; None for an unknown one."""
+    from vifplug.model.historic import TABLE
+
     if name in NAMES:
         return f'write "{name}" in lower case'
-    if name in _NOT_LIBVIRT:
-        return f"it belongs to {_NOT_LIBVIRT[name]}, not to libvirt; a libvirt host has {', '.join(NAMES)}"
-    return _NO_BINDING.get(name) or _INSTEAD.get(name)
+    if name in _NO_BINDING:
+        return _NO_BINDING[name]
+    rows = [row for row in TABLE if row.nova_type == _KIND_OF.get(name, name)]
+    owner = _NOT_LIBVIRT.get(name) or next((row.notes for row in rows if row.vif_type is None), None)
+    if owner:
+        return f"it belongs to {owner}, not to libvirt, whose types are {', '.join(NAMES)}"
+    types: dict[str | None, list[str]] = {}
+    for row in sorted(rows, key=lambda row: row.plug_script is not None):
+        types.setdefault(row.plug_script, []).append(f'"{row.vif_type}"')
+    ways = [f"{' or '.join(dict.fromkeys(names))} {_with(script)}" for script, names in types.items()]
+    return f"bind {', or '.join(ways)}" if ways else None
+
+
+def _with(script: str | None) -> str:
+    return f'with vif_plug_script "{script}"' if script else "without a script"

@@ -1,8 +1,7 @@
 """What is plugged: the VIF, its type with typed details, and what surrounds it.
 
 Everything here is a frozen msgspec struct: validation, JSON and JSON Schema come from this one
-definition. A description in a ``Meta`` completes the sentence "it must be …" of an error.
-Nothing here touches the host.
+definition. Nothing here touches the host.
 """
 
 from __future__ import annotations
@@ -13,8 +12,25 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from vifplug.model.checks import Wrong, check_ip, check_network
-
-# --- words ----------------------------------------------------------------------------------
+from vifplug.model.words import (
+    Alias,
+    DeviceName,
+    FilePath,
+    Kibibytes,
+    Mac,
+    Model,
+    Mtu,
+    PciSlot,
+    PortId,
+    Queues,
+    RingSize,
+    ScriptName,
+    TcpPort,
+    Text,
+    VdpaDevice,
+    VlanTag,
+    named,
+)
 
 
 class VifType(StrEnum):
@@ -28,88 +44,6 @@ class VifType(StrEnum):
     VHOSTUSER = "vhostuser"
     VDPA = "vdpa"
     USER = "user"
-
-
-def _named(pattern: str, description: str, *examples: str) -> Meta:
-    return Meta(pattern=rf"\A{pattern}\Z", description=description, examples=list(examples) or None)
-
-
-PortId = Annotated[
-    str,
-    _named(
-        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-        "a UUID such as 4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01",
-        "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01",
-    ),
-]
-Mac = Annotated[
-    str,
-    _named(
-        r"(?!00(:00){5})[0-9a-f][02468ace](:[0-9a-f]{2}){5}",
-        "a unicast MAC address of six hexadecimal pairs such as fa:16:3e:00:00:01",
-        "fa:16:3e:00:00:01",
-    ),
-]
-#: stricter than the kernel, which takes almost any byte and expands "%d": dev_valid_name in
-#: net/core/dev.c; "all" and "default" are taken by its sysctls
-DeviceName = Annotated[
-    str,
-    _named(
-        r"(?!(?:\.{1,2}|all|default)\Z)[A-Za-z0-9_.\-@]{1,15}",
-        "a network device name: 1 to 15 of the characters A-Z a-z 0-9 _ . - @",
-        "tap4c1b1b0a-7d",
-    ),
-]
-Text = Annotated[
-    str,
-    _named(r"[^\x00-\x1f\x7f]{1,255}", "text of 1 to 255 characters without control characters"),
-]
-FilePath = Annotated[
-    str,
-    _named(r"/[^\x00-\x1f\x7f]{1,4094}", "an absolute path without control characters"),
-]
-ScriptName = Annotated[
-    str,
-    _named(
-        r"(?:/[^\x00-\x1f\x7f]{1,4094}|[A-Za-z0-9][A-Za-z0-9_.+\-]{0,127})",
-        "a script's bare name or its absolute path",
-        "linux-bridge",
-        "/usr/bin/neutron-iovisor-vif-plug",
-    ),
-]
-PciSlot = Annotated[
-    str,
-    _named(
-        r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]",
-        "a PCI address as domain:bus:slot.function, such as 0000:3b:00.1",
-        "0000:3b:00.1",
-    ),
-]
-VdpaDevice = Annotated[
-    str, _named(r"/dev/vhost-vdpa-[0-9]{1,9}", "a vDPA device /dev/vhost-vdpa-N", "/dev/vhost-vdpa-0")
-]
-#: libvirt lets a user choose an alias only under this prefix
-Alias = Annotated[
-    str,
-    _named(
-        r"ua-[A-Za-z0-9_\-]{1,60}",
-        'an alias that begins with "ua-", then 1 to 60 of the characters A-Z a-z 0-9 _ -',
-        "ua-net0",
-    ),
-]
-Model = Annotated[
-    str, _named(r"[A-Za-z0-9_\-]{1,64}", "a NIC model's name, such as virtio or e1000e", "virtio")
-]
-Mtu = Annotated[
-    int, Meta(ge=68, le=65521, description="an MTU in bytes, 68 to 65521 (the kernel's range for a tap)")
-]
-Queues = Annotated[int, Meta(ge=1, le=256, description="a number of queue pairs, 1 to 256")]
-VlanTag = Annotated[int, Meta(ge=0, le=4095, description="a VLAN tag, 0 to 4095")]
-TcpPort = Annotated[int, Meta(ge=1, le=65535, description="a port number, 1 to 65535")]
-Kibibytes = Annotated[
-    int, Meta(ge=1, le=4294967295, description="a number of kibibytes (a second), 1 to 4294967295")
-]
-RingSize = Literal[256, 512, 1024]
 
 
 class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -136,7 +70,7 @@ class Port8021Qbg(_Strict, frozen=True, kw_only=True, tag="802.1Qbg", tag_field=
 
 
 class Port8021Qbh(_Strict, frozen=True, kw_only=True, tag="802.1Qbh", tag_field="type"):
-    profile_id: Annotated[str, _named(r"[^\x00-\x1f\x7f]{1,39}", "a profile's name of 1 to 39 characters")]
+    profile_id: Annotated[str, named(r"[^\x00-\x1f\x7f]{1,39}", "a profile's name of 1 to 39 characters")]
 
 
 VirtualPort = OpenvswitchPort | MidonetPort | Port8021Qbg | Port8021Qbh
@@ -159,6 +93,11 @@ class Vlan(_Strict, frozen=True, kw_only=True):
             raise Wrong("native_mode", self.native_mode, "left out where no tag is native")
         if not self.trunk and (len(self.tags) > 1 or self.native is not None):
             raise Wrong("trunk", self.trunk, "true for several tags or a native one")
+
+
+VlanTags = Annotated[
+    Vlan, Meta(description="a VLAN tag, or an object with the keys tags, trunk, native, native_mode")
+]
 
 
 class PortForward(_Strict, frozen=True, kw_only=True):
@@ -195,16 +134,16 @@ class Bridge(_Strict, frozen=True, kw_only=True, tag="bridge", tag_field="type")
 
     bridge: DeviceName
     virtualport: OpenvswitchPort | MidonetPort | None = None
-    vlan: Vlan | None = None
+    vlan: VlanTags | None = None
 
 
 class Network(_Strict, frozen=True, kw_only=True, tag="network", tag_field="type"):
     """A network that libvirt on this host has defined."""
 
-    network: Annotated[str, _named(r"[^/\x00-\x1f\x7f]{1,255}", 'a libvirt network\'s name, without "/"')]
+    network: Annotated[str, named(r"[^/\x00-\x1f\x7f]{1,255}", 'a libvirt network\'s name, without "/"')]
     portgroup: Text | None = None
     virtualport: VirtualPort | None = None
-    vlan: Vlan | None = None
+    vlan: VlanTags | None = None
 
 
 class Direct(_Strict, frozen=True, kw_only=True, tag="direct", tag_field="type"):
@@ -213,7 +152,11 @@ class Direct(_Strict, frozen=True, kw_only=True, tag="direct", tag_field="type")
     source_dev: DeviceName
     mode: Literal["vepa", "bridge", "private", "passthrough"] = "bridge"
     virtualport: Port8021Qbg | Port8021Qbh | None = None
-    vlan: Vlan | None = None
+    vlan: VlanTags | None = None
+
+    def __post_init__(self) -> None:
+        if self.vlan is not None and self.mode != "passthrough":
+            raise Wrong("vlan", self.vlan.tags, 'left out unless mode is "passthrough"')
 
 
 class Hostdev(_Strict, frozen=True, kw_only=True, tag="hostdev", tag_field="type"):
@@ -222,7 +165,7 @@ class Hostdev(_Strict, frozen=True, kw_only=True, tag="hostdev", tag_field="type
     #: may come from the script's reply instead
     pci_slot: PciSlot | None = None
     managed: bool = True
-    vlan: Vlan | None = None
+    vlan: VlanTags | None = None
     virtualport: Port8021Qbh | None = None
 
     def __post_init__(self) -> None:
@@ -427,16 +370,19 @@ class Vif(_Common, frozen=True, kw_only=True):
         if self.queues > 1 and not virtio:
             raise Wrong("queues", self.queues, f"1 for model {self.model}: only virtio has several queues")
         if self.driver is not None and not virtio:
-            raise Wrong("driver", self.model, "left out unless model is virtio")
+            raise Wrong("model", self.model, '"virtio" where driver is given')
         if isinstance(self.shape, Vhostuser | Vdpa) and not virtio:
             raise Wrong("model", self.model, f'"virtio" for VIF type {self.type}')
+        if isinstance(self.shape, Ethernet) and self.shape.made_by == "script" and self.plug_script is None:
+            raise Wrong("shape.made_by", "script", '"vifplug" or "libvirt" where no vif_plug_script is named')
         tx_queue_size = self.driver.tx_queue_size if self.driver else None
         if tx_queue_size is not None and not isinstance(self.shape, Vhostuser | Vdpa):
             raise Wrong(
                 "driver.tx_queue_size", tx_queue_size, "left out unless vif_type is vhostuser or vdpa"
             )
         # the host's end of a tap gets the guest's address with fe in front (as libvirt does)
-        if self.address is not None and self.address.startswith("fe:"):
+        tap = isinstance(self.shape, Ethernet | Bridge | Network)
+        if tap and self.address is not None and self.address.startswith("fe:"):
             raise Wrong(
                 "address", self.address, "an address that does not begin with fe, the host's own prefix"
             )
