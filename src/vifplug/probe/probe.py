@@ -12,7 +12,8 @@ from msgspec import Meta, Struct, ValidationError, convert, field
 from ..errors import InvalidInput, VifplugError
 from ..model.checks import Wrong
 from ..model.explain import explain
-from ..model.vif import DeviceName, Mac, Vif
+from ..model.vif import Vif
+from ..model.words import DeviceName, Mac
 from . import dhcp as dhcp_client
 from .guest import StandInGuest
 
@@ -77,10 +78,18 @@ def _check(name: str, value: str, kind: Callable[[str], object], allowed: str) -
 
 
 def probe_vif(
-    vif: Vif, targets: Iterable[str] = (), *, dhcp: bool = False, timeout: float = 5.0
+    vif: Vif,
+    targets: Iterable[str] = (),
+    *,
+    addresses: Iterable[str] = (),
+    dhcp: bool = False,
+    timeout: float = 5.0,
 ) -> ProbeReport:
-    """Probe a plugged VIF with its own MAC and addresses; without ``targets``, its IPv4 gateways."""
-    addresses = [
+    """Probe a plugged VIF with its own MAC.
+
+    Without ``addresses``, those of its binding; without ``targets``, its IPv4 gateways.
+    """
+    own = list(addresses) or [
         f"{ip}/{subnet.cidr.partition('/')[2]}" if subnet.cidr else ip
         for subnet in vif.network.subnets
         for ip in subnet.addresses
@@ -96,7 +105,7 @@ def probe_vif(
     return probe(
         vif.devname,
         vif.address,
-        addresses,
+        own,
         list(targets) or gateways,
         gateway=gateways[0] if gateways else None,
         dhcp=dhcp,
