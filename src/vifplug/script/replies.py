@@ -58,7 +58,8 @@ class _CheckReply(Struct, forbid_unknown_fields=True):
     drift: list[Drift] = field(default_factory=list)
 
 
-_SHAPES: dict[Verb, type[Struct]] = {
+#: what a script may answer to each verb, when it ends with status 0
+REPLIES: dict[Verb, type[Struct]] = {
     Verb.PLUG: _FieldsReply,
     Verb.UPDATE: _FieldsReply,
     Verb.UNPLUG: _EmptyReply,
@@ -89,7 +90,7 @@ def parse_reply(verb: str, stdout: bytes) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise BadReply(f"printed JSON that is not an object: {excerpt(stdout)}")
     try:
-        shaped = msgspec.convert(reply, _SHAPES[Verb(verb)])
+        shaped = msgspec.convert(reply, REPLIES[Verb(verb)])
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadReply(f"answered {verb} with {excerpt(stdout)}: {_plain(error)}") from error
     if isinstance(shaped, _CheckReply) and shaped.ok == bool(shaped.drift):
