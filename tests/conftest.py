@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from world import World
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,3 +40,11 @@ def netns() -> Iterator[None]:
 def state_dir(tmp_path: Path) -> Path:
     """A state directory of this test's own."""
     return tmp_path / "state"
+
+
+@pytest.fixture
+def world(netns: None) -> Iterator[World]:
+    # /run belongs to root alone; pytest's own folders lie under the world-writable /tmp, and no script there is trusted
+    folder = Path(tempfile.mkdtemp(prefix="vifplug-tests-", dir="/run"))
+    yield World(folder)
+    shutil.rmtree(folder)

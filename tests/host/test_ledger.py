@@ -107,8 +107,7 @@ def test_another_boot_makes_a_vif_lost(state_dir: Path) -> None:
 
 def test_an_update_keeps_the_present_request_until_it_is_done(state_dir: Path) -> None:
     ledger = Ledger(state_dir, "boot")
-    row = ledger.begin_plug(vif(), None, "")
-    ledger.plugged(row, vif(), {}, None, [])
+    ledger.plugged(ledger.begin_plug(vif(), None, ""), vif(), {}, None, [])
     row = ledger.current(ID)
     assert row is not None
     updating = ledger.begin_update(row, vif(mtu=1300), "mark")

@@ -79,4 +79,4 @@ def test_a_refusal_carries_the_kernels_own_sentence() -> None:
     with Netlink() as netlink, pytest.raises(NetlinkError) as caught:
         netlink.set("va", mtu=65536)
     assert caught.value.errno == errno.EINVAL
-    assert "mtu greater than device maximum" in caught.value.strerror
+    assert "mtu greater than device maximum" in str(caught.value)

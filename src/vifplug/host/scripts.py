@@ -135,7 +135,9 @@ class Scripts:
 
 
 def reference(script: TrustedScript | None) -> ScriptRef | None:
-    return script and ScriptRef(name=script.name, path=script.path, digest=script.digest)
+    if script is None:
+        return None
+    return ScriptRef(name=script.name, path=script.path, digest=script.digest)
 
 
 def _record(call: Call, row: Row) -> CallRecord:
