@@ -17,8 +17,6 @@ MANY = 64 * 1024 * 1024
 MOST = 10_000
 _DEEPEST = 64
 _LONGEST_KEY = 128
-#: characters that XML 1.0 cannot carry (its production 2, Char)
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHARACTERS = "text without NUL, control characters, lone surrogates, U+FFFE and U+FFFF"
 
 
@@ -65,8 +63,8 @@ def loads(text: str, *, line: int = 0) -> Any:
 def plain(value: Any, field: str = "", depth: int = 0) -> Any:
     """A copy in dicts, lists and scalars alone, each of them checked. Raises InvalidInput with the path."""
     if isinstance(value, str):
-        if bad := _NOT_XML.search(value):
-            raise Wrong(field, value, _CHARACTERS, f" (U+{ord(bad[0]):04X} is in it)")
+        if bad := _beyond_xml(value):
+            raise Wrong(field, value, _CHARACTERS, f" (U+{ord(bad):04X} is in it)")
         return str(value)
     if value is None or isinstance(value, bool):
         return value
@@ -90,6 +88,14 @@ def plain(value: Any, field: str = "", depth: int = 0) -> Any:
     raise Wrong(field, value, "a value that JSON has (object, list, text, number, true, false, null)")
 
 
+def _beyond_xml(text: str) -> str | None:
+    """The first character that XML 1.0 cannot carry (its production 2, Char)."""
+    if text.isprintable():
+        return None
+    found = re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    return found[0] if found else None
+
+
 def _check_length(length: int, limit: int) -> None:
     if length > limit:
         raise InvalidInput(
@@ -103,7 +109,7 @@ def _check_length(length: int, limit: int) -> None:
 def _key(key: Any, field: str) -> str:
     if not isinstance(key, str):
         raise Wrong(field, key, "an object whose keys are text")
-    if len(key) > _LONGEST_KEY or _NOT_XML.search(key):
+    if len(key) > _LONGEST_KEY or _beyond_xml(key):
         raise Wrong(
             field, key, f"an object with keys of at most {_LONGEST_KEY} characters, each {_CHARACTERS}"
         )
