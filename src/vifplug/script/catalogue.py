@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ..config import Config, ScriptSettings
 from ..errors import ConfigError, ScriptNotFound, ScriptNotTrusted
+from .replies import printable
 from .trust import Digests, Examined, Refused, TrustedScript, examine
 
 _LONGEST_NAME = 128
@@ -41,7 +42,7 @@ class Catalogue:
     def __init__(self, config: Config) -> None:
         """Raises ConfigError for a place that is not an absolute path or a digest that is none."""
         self._owners = frozenset(config.trust.owners)
-        self._directories = [*config.trust.directories]
+        self._directories = list(dict.fromkeys(config.trust.directories))
         if config.trust.packaged:
             self._directories.append(f"{__file__.rpartition('/script/')[0]}/scripts")
         self._allow = config.trust.allow
@@ -173,10 +174,9 @@ class Catalogue:
     def _settings_of(self, name: str, examined: Examined) -> ScriptSettings:
         """The operator's settings, whichever name was asked for; every pin for this file must hold."""
         directory, _, base = examined.path.rpartition("/")
-        names = dict.fromkeys([name, examined.path])
-        if any(os.path.realpath(trusted) == directory for trusted in self._directories):
-            names[base] = None
-        sections = [key for key in names if key in self._settings]
+        sections = [key for key in dict.fromkeys([name, examined.path]) if key in self._settings]
+        if base != name and base in self._settings and directory in self._real_places[0]:
+            sections.append(base)
         for key in sections:
             if (pin := self._pins.get(key)) and pin != examined.digest:
                 raise Refused(
@@ -189,6 +189,8 @@ class Catalogue:
 def _check_name(name: str) -> None:
     if _CONTROL.search(name):
         raise Refused("its name has control characters")
+    if not _is_unicode(name):
+        raise Refused("its name is not valid Unicode")
     if name.startswith("/"):
         if len(os.fsencode(name)) > _LONGEST_PATH:
             raise Refused(f"its path is longer than {_LONGEST_PATH} bytes")
@@ -220,7 +222,13 @@ def _names_in(directory: str) -> list[str]:
 
 
 def _refused(name: str, path: str, reason: str) -> Entry:
-    return Entry(name=name, path=path, digest=None, ok=False, reason=reason)
+    return Entry(
+        name=printable(name, _LONGEST_PATH),
+        path=printable(path, _LONGEST_PATH),
+        digest=None,
+        ok=False,
+        reason=reason,
+    )
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -244,7 +252,13 @@ def _digest(name: str, settings: ScriptSettings) -> str:
     return "sha256:" + found[1]
 
 
-def _shown(name: str) -> str:
-    from .replies import printable
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
+
+def _shown(name: str) -> str:
     return f'"{printable(name, 200)}"'

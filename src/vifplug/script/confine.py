@@ -8,14 +8,15 @@ fork and exec. See capabilities(7), credentials(7), PR_SET_NO_NEW_PRIVS(2const).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from ctypes import PyDLL, Structure, byref, c_long, c_uint32, c_ulong, get_errno
+from ctypes import PyDLL, Structure, addressof, byref, c_long, c_uint32, c_ulong, get_errno
 from typing import NoReturn
 
-from ..errors import HostError, NoPermission, VifplugError
+from ..errors import HostError, NoPermission
 from .capabilities import names_in
 
 _CLONE_FS = 0x00000200
@@ -58,7 +59,7 @@ _LAST_CAPABILITY = last_capability()
 def spawn(
     path: str,
     argv: list[str],
-    environment: Mapping[str, str],
+    environment: Mapping[bytes, bytes],
     stdio: tuple[int, int, int],
     *,
     granted: int,
@@ -90,8 +91,15 @@ def spawn(
             result.append(error)
 
     thread = threading.Thread(target=confined, name="vifplug-spawn", daemon=True)
-    thread.start()
-    thread.join()
+    try:
+        thread.start()
+    except RuntimeError as error:  # can't start new thread
+        raise OSError(errno.EAGAIN, "no further thread can be started") from error
+    try:
+        thread.join()
+    except BaseException:
+        thread.join()  # interrupted: whoever ends what it started must find it started
+        raise
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
@@ -142,13 +150,7 @@ def _set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
 def _set_groups(groups: Sequence[int]) -> None:
     """Set the groups if we may; a user namespace may forbid it, or not know them (user_namespaces(7))."""
     array = (c_uint32 * len(groups))(*groups)
-    _libc.syscall(_NUMBER_OF_SETGROUPS, len(groups), _address(array), 0)
-
-
-def _address(array: object) -> int:
-    from ctypes import addressof
-
-    return addressof(array)  # type: ignore[arg-type]
+    _libc.syscall(_NUMBER_OF_SETGROUPS, len(groups), addressof(array), 0)
 
 
 def _bound(granted: int, permitted: int) -> None:
@@ -167,5 +169,4 @@ def _bound(granted: int, permitted: int) -> None:
 
 
 def _fail(call: str) -> NoReturn:
-    error: type[VifplugError] = HostError
-    raise error(f"a plug script cannot be confined: {call} failed: {os.strerror(get_errno())}")
+    raise HostError(f"a plug script cannot be confined: {call} failed: {os.strerror(get_errno())}")

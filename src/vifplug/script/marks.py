@@ -11,7 +11,6 @@ Moving each script into a cgroup of its own would cost 5 to 16 ms a call, ten ti
 from __future__ import annotations
 
 import os
-import secrets
 import select
 import signal
 import time
@@ -23,7 +22,7 @@ from ..errors import HostError, InvalidInput
 
 #: Group ids far above what distributions, directories and containers hand out.
 _FIRST_GROUP = 0x7E000000
-_GROUPS = 0x01000000
+_GROUPS = 1 << 24
 #: seconds that killed processes may take to be gone
 _PATIENCE = 5.0
 
@@ -38,9 +37,9 @@ class Mark(Struct, frozen=True):
     @classmethod
     def new(cls) -> Mark:
         """A mark that nothing carries yet."""
-        first = secrets.randbelow(_GROUPS)
-        second = (first + 1 + secrets.randbelow(_GROUPS - 1)) % _GROUPS
-        return cls((_FIRST_GROUP + first, _FIRST_GROUP + second), secrets.token_hex(16))
+        drawn = os.urandom(22)
+        first, second = int.from_bytes(drawn[:3]), int.from_bytes(drawn[3:6])
+        return cls((_FIRST_GROUP + first, _FIRST_GROUP + second), drawn[6:].hex())
 
     def to_text(self) -> str:
         """The mark for the ledger."""
@@ -63,7 +62,7 @@ class Mark(Struct, frozen=True):
 
     def traceparent(self) -> str:
         """A ``TRACEPARENT`` for one call: this mark's trace, a span of its own (W3C Trace Context)."""
-        return f"00-{self.trace}-{secrets.token_hex(8)}-01"
+        return f"00-{self.trace}-{os.urandom(8).hex()}-01"
 
 
 def kill_marked(mark: Mark, grace: float = 0.0) -> int:

@@ -67,7 +67,7 @@ class _Kept:
 def run(
     path: str,
     argv: list[str],
-    environment: Mapping[str, str],
+    environment: Mapping[bytes, bytes],
     request: bytes,
     *,
     granted: int,
@@ -111,7 +111,7 @@ class _Process:
         self._poll = select.poll()
 
     def start(
-        self, path: str, argv: list[str], environment: Mapping[str, str], request: bytes, granted: int
+        self, path: str, argv: list[str], environment: Mapping[bytes, bytes], request: bytes, granted: int
     ) -> None:
         stdin = self._own(_file_of(request))
         self._out, stdout = self._pipe()
@@ -121,13 +121,12 @@ class _Process:
         )
         for fd in (stdin, stdout, stderr):
             self._close(fd)
-        try:
-            self._pidfd = self._own(os.pidfd_open(self._pid))
-        except ProcessLookupError:
-            return  # reaped behind our back: wait() says so
         self._streams = {self._out, self._err}
-        for fd in (self._pidfd, *self._streams):
+        for fd in self._streams:
             self._poll.register(fd, select.POLLIN)
+        with suppress(ProcessLookupError):  # reaped behind our back: wait() says so
+            self._pidfd = self._own(os.pidfd_open(self._pid))
+            self._poll.register(self._pidfd, select.POLLIN)
 
     def wait(self, deadline: float, grace: float) -> Ended:
         why: Why = "exited"
@@ -145,10 +144,12 @@ class _Process:
         try:
             # Looked at, but not reaped: until all is ended, nobody else can get its process id.
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
-        except (ChildProcessError, OSError):
+        except OSError:
+            result = None
+        if result is None:
+            kill_marked(self._mark)
             return self._ended("lost", None, None)
-        exited = result is not None and result.si_code == os.CLD_EXITED
-        status = result.si_status if result else 0
+        status, exited = result.si_status, result.si_code == os.CLD_EXITED
         if why == "exited" and (not exited or status != 0):
             self._end_rest(all_of_it=not exited)
         os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)

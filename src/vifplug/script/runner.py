@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _RESERVED = ("VIF_", "VIFPLUG_", "TRACEPARENT")
+#: this process or this host has too much open, or too many processes, or no memory
+_NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -167,7 +169,7 @@ class Runner:
             return run(
                 script.path,
                 [script.path, request.verb.value],
-                environment,
+                {name.encode(): value.encode() for name, value in environment.items()},
                 request.to_json(),
                 granted=self._default | capabilities.bits(script.settings.capabilities, script.name),
                 mark=mark,
@@ -177,7 +179,8 @@ class Runner:
                 stderr_limit=self._config.log.max_bytes,
             )
         except OSError as error:
-            raise ScriptFailed(why_not_started(script.path, environment, error)) from error
+            kind = HostError if error.errno in _NOT_ITS_FAULT else ScriptFailed
+            raise kind(why_not_started(script.path, environment, error)) from error
 
 
 def _understood(verb: Verb, ended: Ended, seconds: float) -> dict[str, Any]:
@@ -214,8 +217,10 @@ def _delay(error: VifplugError | None, attempt: int) -> float | None:
     if isinstance(error, RetryLater | BackendUnavailable) and "retry_after" in error.context:
         return float(error.context["retry_after"])
     if isinstance(error, RetryLater):
+        from random import uniform
+
         # Not all at the same moment: hundreds of VIFs may wait for one backend.
-        return min(_FIRST_DELAY * 2 ** (attempt - 1), _LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
+        return min(_FIRST_DELAY * (1 << min(attempt - 1, 10)), _LONGEST_DELAY) * uniform(0.5, 1.0)  # noqa: S311
     return None
 
 

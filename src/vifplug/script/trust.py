@@ -33,7 +33,7 @@ class TrustedScript(Struct, frozen=True, kw_only=True):
     settings: ScriptSettings
 
 
-class Refused(Exception):  # noqa: N818 (it is an answer, and never leaves this package)
+class Refused(Exception):
     """Why something may not run: which part of the path, what is wrong with it, what would mend it."""
 
 
