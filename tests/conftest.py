@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trusted import TrustedDir
 from world import World
 
 _CLONE_NEWNET = 0x40000000
@@ -47,4 +48,13 @@ def world(netns: None) -> Iterator[World]:
     # /run belongs to root alone; pytest's own folders lie under the world-writable /tmp, and no script there is trusted
     folder = Path(tempfile.mkdtemp(prefix="vifplug-tests-", dir="/run"))
     yield World(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def trusted_dir() -> Iterator[TrustedDir]:
+    """A fresh directory under a chain that belongs to root alone, which pytest's own folders are not."""
+    folder = Path(tempfile.mkdtemp(prefix="vifplug-tests-", dir="/run"))
+    folder.chmod(0o755)
+    yield TrustedDir(folder)
     shutil.rmtree(folder)
