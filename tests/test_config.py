@@ -158,7 +158,7 @@ def test_a_value_in_the_environment_is_checked_too() -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    with pytest.raises(ConfigError, match=re.escape(f"{missing} cannot be read: No such file")):
+    with pytest.raises(ConfigError, match=re.escape(f"'{missing}' cannot be read: No such file")):
         load(str(missing), {})
     with pytest.raises(ConfigError, match="not a regular file"):
         load(str(tmp_path), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -54,7 +53,7 @@ class Stopped(KeyboardInterrupt):
 
 def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def store(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-        if value:
+        if value is not None and value is not False:
             setattr(ctx.ensure_object(Session), name, value)
 
     return store
@@ -113,7 +112,9 @@ class Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(args[0], VERBS, 1)
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], VERBS, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(VERBS)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
@@ -198,9 +199,9 @@ def _fail(session: Session, args: list[str], error: dict[str, Any], message: str
     _output.complain(message)
     if session.json or "--json" in args:  # a usage error may come before the option was read
         try:
-            _output.emit({"error": error})
-        except OSError:
-            return status  # nobody reads; the message has been said
+            _output.emit_error(error)
+        except (OSError, _output.OutputError):
+            return status  # it has been said on standard error
     return status
 
 

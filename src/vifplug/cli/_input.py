@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 _WHOLE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PART_OF_ID = re.compile(r"[0-9a-f-]{4,36}")
 _DEVICE = re.compile(r"[A-Za-z0-9_.\-@]{1,15}")
+
+
+def seconds_option(text: str, name: str = "--seconds", default: float | None = None) -> Callable[[Any], Any]:
+    """An option in seconds, more than 0 and at most a day."""
+
+    def check(_ctx: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not 0 < value <= 86400:  # not-a-number is neither
+            raise click.BadParameter(f"{value} is not more than 0 and at most 86400.")
+        return value
+
+    return click.option(name, type=float, metavar="SECONDS", default=default, callback=check, help=text)
 
 
 # --- bindings ------------------------------------------------------------------------------------
@@ -47,7 +58,7 @@ def read_many(file: str) -> list[Vif]:
 @contextmanager
 def _named(file: str | None) -> Iterator[None]:
     """Put the file's name before what is wrong in it."""
-    name = "standard input" if file in (None, "-") else file
+    name = "standard input" if file in (None, "-") else file or "''"
     try:
         yield
     except InvalidInput as error:
@@ -62,6 +73,8 @@ def _content(file: str | None, limit: int) -> bytes:
                 "name a FILE with a port binding, or - to type it in", click.get_current_context()
             )
         return _bounded(sys.stdin.buffer, limit)
+    if not file:
+        raise InvalidInput("a file has a name", file=file)
     try:
         with Path(file).open("rb") as stream:
             return _bounded(stream, limit)

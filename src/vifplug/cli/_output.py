@@ -47,9 +47,11 @@ def say(text: str = "", *, err: bool = False) -> None:
     """One line for people; colours are left out where it is no terminal or NO_COLOR is set."""
     try:
         click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if err:
+            return  # nobody is left to tell, and what is under way must not fail for it
+        if isinstance(error, BrokenPipeError):
+            raise
         raise OutputError(f"cannot write to standard output: {error.strerror}") from None
 
 
@@ -64,6 +66,14 @@ def emit(document: Any) -> None:
     import msgspec
 
     say(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def emit_error(error: dict[str, Any]) -> None:
+    """``{"error": …}`` in place of the answer; file names that are no text keep their escapes."""
+    import json
+
+    text = json.dumps({"error": error}, indent=2, ensure_ascii=False, default=str)
+    say(text.encode(errors="backslashreplace").decode())
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

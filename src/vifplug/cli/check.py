@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VifplugError
 from ._frame import pass_session, verb
 from ._input import complete_id, find_id
-from ._output import complain, emit, say, table
+from ._output import emit, say, table
 from ._session import Session
+
+if TYPE_CHECKING:
+    from ..host.results import CheckReport
 
 
 @verb("check", example="vifplug check --all")
@@ -24,40 +27,54 @@ def command(session: Session, ids: tuple[str, ...], everything: bool) -> None:
     """
     if bool(ids) == everything:
         raise click.UsageError("name one ID or more, or --all", click.get_current_context())
+    from ..host.pool import side_by_side
+
     host = session.host
-    found = (
-        [record.id for record in host.list() if record.state != "debt"]
-        if everything
-        else [find_id(session, text) for text in ids]
+    found = list(
+        dict.fromkeys(
+            [record.id for record in host.list() if record.state != "debt"]
+            if everything
+            else [find_id(session, text) for text in ids]
+        )
     )
-    answers: list[Any] = []
-    rows: list[tuple[object, ...]] = []
-    for vif_id in dict.fromkeys(found):
+
+    def look(vif_id: str) -> CheckReport | VifplugError:
         try:
-            report = host.check(vif_id)
+            return host.check(vif_id)
         except VifplugError as error:
-            if len(ids) == 1:
-                raise
-            session.exit_status = 1
-            complain(error.message)
-            answers.append({"id": vif_id, "error": error.as_dict()})
-            continue
-        answers.append(report)
-        rows += _rows(report)
-        if not report.ok:
-            session.exit_status = 1
+            return error
+
+    answers = dict(zip(found, side_by_side(look, found, session.loaded.config.workers), strict=True))
+    if len(found) == 1 and isinstance(only := answers[found[0]], VifplugError):
+        raise only
+    _show(session, answers)
+
+
+def _show(session: Session, answers: dict[str, CheckReport | VifplugError]) -> None:
+    well = all(not isinstance(answer, VifplugError) and answer.ok for answer in answers.values())
+    session.exit_status = 0 if well else 1
     if session.json:
-        emit(answers)
-    elif rows:
+        emit(
+            [
+                {"id": vif_id, "error": answer.as_dict()} if isinstance(answer, VifplugError) else answer
+                for vif_id, answer in answers.items()
+            ]
+        )
+    elif well:
+        table(("ID", "VERDICT"), [(vif_id, "ok") for vif_id in answers])
+    else:
+        rows = [row for vif_id, answer in answers.items() for row in _rows(vif_id, answer)]
         table(("ID", "VERDICT", "WHAT", "EXPECTED", "FOUND"), rows)
-    elif everything and not answers:
-        say("no VIF is plugged")
+    if not answers:
+        say("no VIF is plugged", err=True)
 
 
-def _rows(report: Any) -> list[tuple[object, ...]]:
+def _rows(vif_id: str, answer: CheckReport | VifplugError) -> list[tuple[object, ...]]:
+    if isinstance(answer, VifplugError):
+        return [(vif_id, answer.code, "check", "an answer", answer.message)]
     rows: list[tuple[object, ...]] = [
-        (report.id, "drift", drift.what, drift.expected, drift.found) for drift in report.drift
+        (vif_id, "drift", drift.what, drift.expected, drift.found) for drift in answer.drift
     ]
-    if report.message is not None:
-        rows.append((report.id, "drift", "script", "an answer", report.message))
-    return rows or [(report.id, "ok", None, None, None)]
+    if answer.message is not None:
+        rows.append((vif_id, "drift", "script", "an answer", answer.message))
+    return rows or [(vif_id, "ok", None, None, None)]

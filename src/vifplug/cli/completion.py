@@ -10,7 +10,7 @@ from ._output import say
 
 
 @verb("completion", example="vifplug completion bash > /etc/bash_completion.d/vifplug")
-@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(("bash", "zsh", "fish")))
 def command(shell: str) -> None:
     """Print the completion script of a shell.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ._frame import pass_session, verb
-from ._input import read_many, read_one
+from ._input import read_many, read_one, seconds_option
 from ._many import carry_out
 from ._output import duration, emit, say
 from ._session import Session
@@ -15,13 +15,11 @@ from ._session import Session
 if TYPE_CHECKING:
     from ..host.results import Plugged
 
-SECONDS = click.FloatRange(0, 86400, min_open=True)
-
 
 @verb("plug", example="vifplug plug binding.json | virsh attach-device guest /dev/stdin --live")
 @click.argument("file", required=False)
 @click.option("--all", "many", metavar="FILE", help="Plug every binding of FILE, side by side.")
-@click.option("--seconds", type=SECONDS, help="Deadline of each plug script.")
+@seconds_option("Deadline of the plug script.")
 @click.option("--refresh", is_flag=True, help="Call the plug script though the VIF is plugged just so.")
 @pass_session
 def command(

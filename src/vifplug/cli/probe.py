@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ._frame import pass_session, verb
-from ._input import complete_id, find_id
+from ._input import complete_id, find_id, seconds_option
 from ._output import complain, emit, pairs, table
 from ._session import Session
 
@@ -17,9 +17,7 @@ from ._session import Session
     "--address", metavar="IP/PREFIX", multiple=True, help="The guest's address, where the binding has none."
 )
 @click.option("--dhcp", is_flag=True, help="Ask for a lease too, and give it back.")
-@click.option(
-    "--timeout", type=click.FloatRange(0, 3600, min_open=True), default=5.0, help="Seconds for each question."
-)
+@seconds_option("Seconds for each question.", "--timeout", 5.0)
 @pass_session
 def command(
     session: Session,

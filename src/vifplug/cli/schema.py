@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import click
@@ -36,7 +35,9 @@ def command(session: Session, name: str | None) -> None:
             say("\n".join(names))
         return
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
         raise InvalidInput(f"there is no schema {name!r}; {hint}", field="name", value=name)
     say((_FOLDER / f"{name}.json").read_text().rstrip("\n"))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import click
 
 from ._frame import pass_session, verb
-from ._input import complete_id, find_id
+from ._input import complete_id, find_id, seconds_option
 from ._many import carry_out
 from ._output import complain, duration, emit, say
 from ._session import Session
-from .plug import SECONDS
 
 
 @verb("unplug", example="vifplug unplug 4c1b1b0a")
 @click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_id)
 @click.option("--all", "everything", is_flag=True, help="Unplug every VIF on record.")
 @click.option("--generation", type=click.IntRange(1), help="Only if this plug of it is the present one.")
-@click.option("--seconds", type=SECONDS, help="Deadline of the plug script.")
+@seconds_option("Deadline of the plug script.")
 @pass_session
 def command(
     session: Session, ids: tuple[str, ...], everything: bool, generation: int | None, seconds: float | None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from ._frame import pass_session, verb
-from ._input import read_one
+from ._input import read_one, seconds_option
 from ._session import Session
-from .plug import SECONDS, show_plugged
+from .plug import show_plugged
 
 
 @verb("update", example="vifplug update binding-with-new-mtu.json")
 @click.argument("file")
-@click.option("--seconds", type=SECONDS, help="Deadline of the plug script.")
+@seconds_option("Deadline of the plug script.")
 @pass_session
 def command(session: Session, file: str, seconds: float | None) -> None:
     """Bring a plugged VIF to a changed binding.

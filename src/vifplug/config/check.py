@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import types
@@ -60,8 +59,10 @@ def _section(struct: type[msgspec.Struct], table: Any, path: Path) -> Iterator[P
 
 
 def _unknown_key(path: Path, value: Any, known: list[str]) -> str:
+    from difflib import get_close_matches
+
     message = f"unknown key {dotted(path)}"
-    if near := difflib.get_close_matches(path[-1], known, 1):
+    if near := get_close_matches(path[-1], known, 1):
         message += f"; did you mean {near[0]}?"
     elif path[0] == "script" and isinstance(value, dict):
         message += f'; a script\'s name with a dot needs quotes: [script."{".".join(path[1:])}"]'
@@ -139,6 +140,8 @@ def _resolves(name: str, find: Callable[[str], object]) -> bool:
 def _script(path: Path, script: str, settings: ScriptSettings) -> Iterator[Problem]:
     if not re.fullmatch(r"/[^\x00-\x1f\x7f]+|[^/\x00-\x1f\x7f]+", script):
         yield Problem(path, f"{dotted(path)}: a script is named by a bare name or an absolute path")
+    from difflib import get_close_matches
+
     from ..script.capabilities import NAMES
 
     verbs = [verb for verb in Deadlines.__struct_fields__ if verb != "grace"]
@@ -150,7 +153,7 @@ def _script(path: Path, script: str, settings: ScriptSettings) -> Iterator[Probl
             )
     for name in settings.capabilities:
         if name not in NAMES:
-            near = difflib.get_close_matches(f"CAP_{name.upper().removeprefix('CAP_')}", NAMES, 1)
+            near = get_close_matches(f"CAP_{name.upper().removeprefix('CAP_')}", NAMES, 1)
             hint = f"did you mean {near[0]}?" if near else "capabilities(7) lists them"
             yield Problem(
                 (*path, "capabilities"),

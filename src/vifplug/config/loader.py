@@ -38,7 +38,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> L
     `ConfigError` that lists every mistake with its line; ``context["problems"]`` has them apart.
     """
     environ = os.environ if environ is None else environ
-    found = path or environ.get("VIFPLUG_CONFIG") or None
+    found = path if path is not None else environ.get("VIFPLUG_CONFIG") or None
     if found is None and os.path.lexists(DEFAULT_PATH):
         found = DEFAULT_PATH
     document: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def _read(path: str) -> str:
         # no waiting for the writer of a pipe: what is not a regular file is refused below
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}", file=path) from None
+        raise ConfigError(f"the configuration {path!r} cannot be read: {error.strerror}", file=path) from None
     except ValueError:
         raise ConfigError(
             f"the configuration {path!r} cannot be read: a NUL in its name", file=path
