@@ -94,18 +94,20 @@ class Work:
         seconds: float | None,
         steps: Steps,
         log: list[CallRecord],
-        changes: Sequence[str] | None = None,
+        changes: Sequence[str] = (),
     ) -> Plugged:
         """Device, script, reply, guest XML, outcome: the same for a plug and for a change."""
         if vif.made_here:
             with steps.step("device", vif.devname):
                 self._devices.ensure(vif)
-        reply: dict[str, Any] = dict(row.reply)
+        reply = {} if "plug" in verbs else _still_true(row.reply, changes)
         if script is not None:
             for verb in verbs:
                 asked = row.record.request if verb == "unplug" else vif
                 with steps.step(f"script {verb}", script.path):
-                    answer = self._scripts.call(script, verb, row, asked, log, seconds=seconds, changes=changes)
+                    answer = self._scripts.call(
+                        script, verb, row, asked, log, seconds=seconds, changes=changes
+                    )
                 reply.update(answer.get("vif", {}))
         with steps.step("reply"):
             shown = fold_reply(vif, reply)
@@ -161,7 +163,7 @@ class Work:
         try:
             if old.made_here:
                 with steps.step("undo device", old.devname):
-                    self._devices.ensure(old)
+                    self._devices.ensure(row.record.vif)
             if verbs and script is not None:
                 verb = "update" if verbs[-1] == "update" else "plug"
                 with steps.step(f"undo script {verb}", script.path):
@@ -218,6 +220,12 @@ def _verbs(change: Change, script: TrustedScript | None) -> list[str]:
     if script is None or change.how is How.RECORD:
         return []
     return {How.SAME: ["plug"], How.UPDATE: ["update"], How.REPLUG: ["unplug", "plug"]}[change.how]
+
+
+def _still_true(reply: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """What a script answered before, but for fields that the caller has since asked to be otherwise."""
+    changed = {name.rsplit(".", 1)[-1] for name in changes}
+    return {name: value for name, value in reply.items() if name not in changed}
 
 
 def _stop_if_interrupted(row: Row, error: BaseException) -> None:
