@@ -438,3 +438,15 @@ def test_the_intent_is_on_disk_before_the_device_and_the_device_before_the_scrip
     assert seen[:3] == [
         ("intent", None, False), ("device", State.PLUGGING, False), ("script plug", State.PLUGGING, True),
     ]  # fmt: skip
+
+
+def test_mending_that_fails_leaves_the_vif_and_says_it_once(world: World) -> None:
+    host = world.host()
+    host.plug(binding(mtu=1400))
+    subprocess.run(["ip", "link", "set", TAP, "mtu", "1300"], check=True)
+    world.on("plug", status=69)
+    with pytest.raises(VifplugError, match=r"the backend said no$"):
+        host.plug(binding(mtu=1400))
+    assert world.asked() == ["plug", "plug"]
+    assert host.show(ID).state is State.PLUGGED
+    assert links()[TAP].mtu == 1400

@@ -164,7 +164,7 @@ class Work:
             if old.made_here:
                 with steps.step("undo device", old.devname):
                     self._devices.ensure(row.record.vif)
-            if verbs and script is not None:
+            if verbs and script is not None and old != row.record.next_request:
                 verb = "update" if verbs[-1] == "update" else "plug"
                 with steps.step(f"undo script {verb}", script.path):
                     self._scripts.call(script, verb, row, old, log)
