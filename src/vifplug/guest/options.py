@@ -99,8 +99,6 @@ def _check_vlan(vif: Vif) -> None:
     match vif.shape:
         case Bridge(virtualport=port) if not isinstance(port, OpenvswitchPort):
             refuse(vif, field, vlan, "only with a virtualport of type openvswitch does a bridge tag frames")
-        case Direct(mode=mode) if mode != "passthrough":
-            refuse(vif, field, vlan, f"mode {mode} tags nothing; use mode passthrough on a virtual function")
         case Direct() | Hostdev() if vlan.trunk:
             refuse(vif, field, vlan, "a virtual function carries one tag and no trunk")
         case _:
