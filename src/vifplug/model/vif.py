@@ -207,10 +207,9 @@ class User(_Strict, frozen=True, kw_only=True, tag="user", tag_field="type"):
     def __post_init__(self) -> None:
         if self.backend == "passt":
             return
-        for name in ("source_dev", "log_file", "port_forwards"):
+        # port_forwards may stay: libvirt forwards with passt alone, QEMU by itself with slirp too
+        for name in ("source_dev", "log_file"):
             if value := getattr(self, name):
-                if isinstance(value, list):
-                    value = f"{len(value)} port forwards"
                 raise Wrong(name, value, 'left out unless backend is "passt"')
 
 
