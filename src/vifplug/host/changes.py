@@ -64,5 +64,9 @@ def _root(name: str) -> str:
 
 
 def _names(name: str) -> set[str]:
-    """The names under which a script may offer a field: "details.tag" is also "tag"."""
-    return {name, _root(name), name.split(".", 1)[-1]}
+    """The names under which a script may offer a field: "details.tag" is also "tag", "details" offers it too."""
+    parts = name.split(".")
+    names = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    if parts[0] in ("details", "shape"):  # both are vif_details to whoever wrote the binding
+        names |= {".".join(parts[1:end]) for end in range(2, len(parts) + 1)}
+    return names
