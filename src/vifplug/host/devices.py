@@ -93,10 +93,15 @@ class Devices:
             return drift
 
     def held_by_guest(self, vif: Vif) -> bool:
-        """Whether a guest has the VIF's tap open: a tap has carrier just then."""
+        """Whether a guest has the VIF's device open: a tap has carrier just then.
+
+        A device that libvirt or the script made is taken for held when it is there with carrier.
+        """
         with Netlink() as netlink:
             found = netlink.link(vif.devname)
-        return found is not None and found.alias == self._prefix + vif.id and found.carrier
+        if found is None or (vif.made_here and found.alias != self._prefix + vif.id):
+            return False
+        return found.carrier
 
     def remove(self, vif: Vif) -> bool:
         """Remove the device that was made for this VIF; True when there was one."""
