@@ -1,4 +1,4 @@
-"""``pytest tests/guest --accept-golden`` writes what the code now gives into tests/golden: read the diff."""
+"""``pytest tests/guest --accept-golden`` writes what the code now gives into tests/golden; then read the diff."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--accept-golden",
         action="store_true",
-        help="write binding.json and interface.xml in tests/golden anew, from what the code gives",
+        help="write interface.xml (and a historic case's binding.json) in tests/golden anew",
     )
 
 
