@@ -40,7 +40,7 @@ def ovs(tag: int, **fields: Any) -> dict[str, Any]:
         (binding(), binding(devname="tapx"), info(), How.REPLACE, ["devname"]),
         (binding(), binding(script="other"), info(), How.REPLACE, ["plug_script"]),
         (ovs(1), ovs(2), info("vlan"), How.UPDATE, []),
-        (ovs(1), ovs(2), info("details.mtu"), How.REPLACE, ["shape.vlan.tags"]),
+        (ovs(1), ovs(2), info("details.mtu"), How.REPLACE, ["shape.vlan"]),
         (ovs(1), ovs(1, mtu=1400), info(), How.REPLACE, ["mtu"]),
         (ovs(1), ovs(1, mtu=1400), info("mtu"), How.UPDATE, []),
     ],

@@ -18,7 +18,7 @@ from vifplug.errors import (
     NoPermission,
     ScriptFailed,
 )
-from vifplug.host import ledger as ledger_module
+from vifplug.host import database
 from vifplug.host.ledger import Ledger
 from vifplug.host.results import CallRecord, ScriptRef, State
 from vifplug.model.vif import Ethernet, Vif
@@ -49,7 +49,12 @@ def test_a_plug_is_on_record_from_its_intent_to_its_unplug(state_dir: Path) -> N
     ledger.plugged(row, vif(mtu=1400), {"mtu": 1400}, "br0", [call()])
     seen = ledger.current(ID)
     assert seen is not None
-    assert (seen.record.state, seen.mark, seen.master, seen.reply) == (State.PLUGGED, None, "br0", {"mtu": 1400})
+    assert (seen.record.state, seen.mark, seen.master, seen.reply) == (
+        State.PLUGGED,
+        None,
+        "br0",
+        {"mtu": 1400},
+    )
     assert (seen.record.request.mtu, seen.record.vif.mtu, seen.record.script) == (None, 1400, SCRIPT)
     row = ledger.begin_unplug(seen, "mark 2")
     assert row.record.state is State.UNPLUGGING
@@ -118,7 +123,11 @@ def test_an_update_keeps_the_present_request_until_it_is_done(state_dir: Path) -
     ledger.update_failed(updating, ScriptFailed("no"), [])
     seen = ledger.current(ID)
     assert seen is not None
-    assert (seen.record.state, seen.record.request.mtu, seen.record.next_request) == (State.PLUGGED, None, None)
+    assert (seen.record.state, seen.record.request.mtu, seen.record.next_request) == (
+        State.PLUGGED,
+        None,
+        None,
+    )
     assert seen.record.error == {"code": "failed", "message": "no"}
     updating = ledger.begin_update(seen, vif(mtu=1300), "mark")
     ledger.plugged(updating, vif(mtu=1300), {}, None, [])
@@ -148,14 +157,14 @@ def test_a_damaged_ledger_is_said_and_left_alone(state_dir: Path) -> None:
 def test_a_row_that_cannot_be_read_is_damage_too(state_dir: Path) -> None:
     ledger = Ledger(state_dir, "boot")
     ledger.begin_plug(vif(), None, "")
-    ledger._writer.execute("UPDATE vif SET request = '{'")
+    ledger._database._writer.execute("UPDATE vif SET request = '{'")
     with pytest.raises(LedgerCorrupt, match="a row cannot be read"):
         ledger.current(ID)
 
 
 def test_a_newer_ledger_is_not_touched(state_dir: Path) -> None:
     ledger = Ledger(state_dir, "boot")
-    ledger._writer.execute("PRAGMA user_version = 99")
+    ledger._database._writer.execute("PRAGMA user_version = 99")
     ledger.close()
     with pytest.raises(LedgerError, match="newer vifplug"):
         Ledger(state_dir, "boot")
@@ -164,7 +173,7 @@ def test_a_newer_ledger_is_not_touched(state_dir: Path) -> None:
 def test_a_ledger_locked_by_another_process_is_an_error_of_its_own(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
     ledger = Ledger(state_dir, "boot")
     holder = sqlite3.connect(state_dir / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

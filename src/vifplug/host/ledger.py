@@ -1,76 +1,28 @@
-"""The ledger: what this host has plugged, is doing, and still owes. SQLite, on disk before anything happens.
+"""The ledger: what this host has plugged, is doing, and still owes; on disk before anything happens.
 
-WAL with synchronous=FULL: a commit that returned survives power loss. Each verb commits twice, its
-intent and its outcome; commits that meet share one trip to the disk. A row stays until its
-VIF is undone, with the request it was plugged with.
+Each verb commits twice, its intent and its outcome. A row stays until its VIF is undone, with the
+request that it was plugged with.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import sqlite3
-import stat
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..errors import DeviceTaken, DiskFull, LedgerCorrupt, LedgerError, NoPermission, VifplugError
+from ..errors import DeviceTaken, VifplugError
 from ..model import Vif, from_json, to_json
+from .database import Database
 from .results import CallRecord, Record, ScriptRef, State
-from .together import Together
-
-#: each entry brings a ledger one version further; the first makes it
-MIGRATIONS = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE vif (
-        id TEXT NOT NULL,
-        generation INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        devname TEXT NOT NULL,
-        request TEXT NOT NULL,       -- what the caller asked for
-        vif TEXT NOT NULL,           -- the same with the script's reply folded in
-        next_request TEXT,           -- of an update in progress
-        script TEXT,
-        reply TEXT,
-        master TEXT,                 -- the device's master when it was plugged
-        boot_id TEXT NOT NULL,
-        mark TEXT,                   -- what the processes of the verb in progress carry
-        attempts INTEGER NOT NULL DEFAULT 0,
-        error TEXT,
-        created REAL NOT NULL,
-        changed REAL NOT NULL,
-        PRIMARY KEY (id, generation)
-    ) WITHOUT ROWID;
-    CREATE UNIQUE INDEX vif_one_current ON vif (id) WHERE state != 'debt';
-    CREATE UNIQUE INDEX vif_one_device ON vif (devname) WHERE state != 'debt';
-    CREATE INDEX vif_unsettled ON vif (state) WHERE state != 'plugged';
-    CREATE TABLE call (
-        number INTEGER PRIMARY KEY,
-        vif_id TEXT NOT NULL,
-        started REAL NOT NULL,
-        record TEXT NOT NULL
-    );
-    CREATE INDEX call_vif ON call (vif_id, number);
-    CREATE INDEX call_started ON call (started);
-    CREATE TABLE info (digest TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;
-    """,
-)
 
 _COLUMNS = (
     "id, generation, state, devname, request, vif, next_request, script, reply, master, boot_id, mark,"
     " attempts, error, created, changed"
 )
-#: how long a writer of another process may hold the ledger before we give up, in seconds
-_BUSY_SECONDS = 10.0
-
-Write = Callable[[sqlite3.Connection], Any]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,19 +38,13 @@ class Ledger:
     """The ledger of one state directory; ``boot_id`` is the boot we live in."""
 
     def __init__(self, state_dir: Path, boot_id: str) -> None:
-        self._path = state_dir / "ledger.db"
         self._boot_id = boot_id
-        with self._explained():
-            _make_state_dir(state_dir)
-            self._writer = self._connect()
-            self.id = self._prepare()
-            self._reader = self._connect()
-        self._reading = threading.Lock()
-        self._commits: Together[Write, Any] = Together(self._commit)
+        self._database = Database(state_dir)
+        #: under this name it marks the devices that it owns
+        self.id = self._database.id
 
     def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
+        self._database.close()
 
     # --- questions ---------------------------------------------------------------------------
 
@@ -121,12 +67,12 @@ class Ledger:
 
     def calls(self, vif_id: str) -> list[CallRecord]:
         """The script calls kept for a VIF, oldest first."""
-        rows = self._query("SELECT record FROM call WHERE vif_id = ? ORDER BY number", vif_id)
+        rows = self._database.query("SELECT record FROM call WHERE vif_id = ? ORDER BY number", vif_id)
         return [msgspec.json.decode(record, type=CallRecord) for (record,) in rows]
 
     def info(self, digest: str) -> dict[str, Any] | None:
         """The script's answer to info, kept under its digest; None when it was never asked."""
-        rows = self._query("SELECT reply FROM info WHERE digest = ?", digest)
+        rows = self._database.query("SELECT reply FROM info WHERE digest = ?", digest)
         return msgspec.json.decode(rows[0][0]) if rows else None
 
     # --- intents and outcomes ----------------------------------------------------------------
@@ -151,7 +97,7 @@ class Ledger:
             return generation
 
         try:
-            generation = self._write(write)
+            generation = self._database.write(write)
         except sqlite3.IntegrityError:
             raise self._clash(vif) from None
         record = Record(
@@ -184,7 +130,7 @@ class Ledger:
                 )
             return True
 
-        self._write(write)
+        self._database.write(write)
 
     def begin_update(self, row: Row, request: Vif, mark: str) -> Row:
         """The intent to bring a plugged VIF to another request; the present one is kept until it is done."""
@@ -220,7 +166,7 @@ class Ledger:
             )
             return True
 
-        self._write(write)
+        self._database.write(write)
 
     def owes(self, row: Row, error: VifplugError, calls: Iterable[CallRecord]) -> None:
         """The outcome of an unplug that could not do everything: a debt, until it is paid."""
@@ -231,11 +177,13 @@ class Ledger:
 
     def keep_calls(self, calls: Iterable[CallRecord]) -> None:
         """Calls that change no state (check)."""
-        self._write(lambda connection: _keep_calls(connection, calls))
+        self._database.write(lambda connection: _keep_calls(connection, calls))
 
     def keep_info(self, digest: str, reply: dict[str, Any]) -> None:
         text = msgspec.json.encode(reply).decode()
-        self._write(lambda c: c.execute("INSERT OR REPLACE INTO info VALUES (?, ?)", (digest, text)).rowcount)
+        self._database.write(
+            lambda c: c.execute("INSERT OR REPLACE INTO info VALUES (?, ?)", (digest, text)).rowcount
+        )
 
     def prune_calls(self, before: float, keep: int) -> int:
         """Drop calls older than ``before`` (seconds since 1970), and all but the last ``keep`` of each VIF."""
@@ -249,7 +197,7 @@ class Ledger:
             ).rowcount
             return int(old + many)
 
-        return int(self._write(write))
+        return int(self._database.write(write))
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -262,43 +210,14 @@ class Ledger:
             )
             return True
 
-        self._write(write)
-
-    def _write(self, write: Write) -> Any:
-        with self._explained():
-            return self._commits.do(write)
-
-    def _commit(self, writes: list[Write]) -> list[Any]:
-        """One transaction for all; one that breaks a rule is undone alone."""
-        connection = self._writer
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            answers: list[Any] = []
-            for write in writes:
-                connection.execute("SAVEPOINT one")
-                try:
-                    answers.append(write(connection))
-                except sqlite3.IntegrityError as error:
-                    connection.execute("ROLLBACK TO one")
-                    answers.append(error)
-                connection.execute("RELEASE one")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return answers
-
-    def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._explained(), self._reading:
-            return self._reader.execute(sql, values).fetchall()
+        self._database.write(write)
 
     def _select(self, condition: str, *values: Any) -> list[Row]:
-        rows = self._query(f"SELECT {_COLUMNS} FROM vif {condition}", *values)  # noqa: S608  # constants
+        rows = self._database.query(f"SELECT {_COLUMNS} FROM vif {condition}", *values)  # noqa: S608  # constants
         try:
             return [self._row(row) for row in rows]
         except (msgspec.DecodeError, VifplugError, ValueError) as error:
-            raise self._corrupt(f"a row cannot be read: {error}") from error
+            raise self._database.corrupt(f"a row cannot be read: {error}") from error
 
     def _row(self, row: tuple[Any, ...]) -> Row:
         (vif_id, generation, state, _devname, request, vif, next_request, script, reply, master, boot_id, mark,
@@ -332,103 +251,6 @@ class Ledger:
             vif_id=vif.id,
         )
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=64,
-        )
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-    def _prepare(self) -> str:
-        """Bring the ledger to our version; its id marks the devices that it owns."""
-        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise LedgerError(
-                f"the ledger {self._path} was written by a newer vifplug (version {version}, this one knows"
-                f" {len(MIGRATIONS)}): install that version again",
-            )
-        if version < len(MIGRATIONS):
-            self._migrate()
-        return str(self._writer.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()[0])
-
-    def _migrate(self) -> None:
-        writer = self._writer
-        writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute("BEGIN IMMEDIATE")
-        version = writer.execute("PRAGMA user_version").fetchone()[0]  # another process may have come first
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            for statement in script.split(";"):
-                writer.execute(statement)
-            writer.execute(f"PRAGMA user_version = {number}")
-        writer.execute(
-            "INSERT OR IGNORE INTO meta VALUES ('id', ?), ('generation', '0')", (os.urandom(4).hex(),)
-        )
-        writer.execute("COMMIT")
-        for part in (self._path.parent, self._path.parent.parent):  # the new names themselves
-            file = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
-
-    def _corrupt(self, what: str) -> LedgerCorrupt:
-        return LedgerCorrupt(
-            f"the ledger {self._path} is damaged ({what}): nothing was changed. Restore it from a backup, or move"
-            f" {self._path.parent} away and plug the VIFs again",
-            path=str(self._path),
-        )
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """SQLite's and the file system's errors, in our words."""
-        try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise NoPermission(
-                    f"the state directory {self._path.parent} cannot be used: {error.strerror};"
-                    " run as root, or set state_dir to a directory of yours"
-                ) from error
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._full() from error
-            raise LedgerError(
-                f"the state directory {self._path.parent} cannot be used: {error.strerror}"
-            ) from error
-
-    def _explain(self, error: sqlite3.Error) -> VifplugError:
-        primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return self._corrupt(str(error))
-        if primary == sqlite3.SQLITE_FULL:
-            return self._full()
-        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return LedgerError(
-                f"the ledger {self._path} was locked by another process for more than {_BUSY_SECONDS:g} s:"
-                " nothing was changed; try again, and see who holds it with 'fuser'",
-            )
-        if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-            return NoPermission(
-                f"the ledger {self._path} cannot be written ({error}): run as root, or set state_dir to a directory of"
-                " yours",
-            )
-        return LedgerError(
-            f"the ledger {self._path} failed: {error}; nothing was recorded", path=str(self._path)
-        )
-
-    def _full(self) -> DiskFull:
-        return DiskFull(
-            f"the disk that holds {self._path} is full: nothing was recorded; free some space and try again",
-            path=str(self._path),
-        )
-
 
 def _json(value: object) -> str | None:
     if value is None:
@@ -449,17 +271,3 @@ def _keep_calls(connection: sqlite3.Connection, calls: Iterable[CallRecord]) -> 
         [(call.vif_id, call.started, _json(call)) for call in calls],
     )
     return True
-
-
-def _make_state_dir(path: Path) -> None:
-    """The state directory, ours alone: what is recorded there decides what is run and removed later."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise LedgerError(f"state_dir {path} is not a directory")
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise NoPermission(
-            f"the state directory {path} must belong to the user who plugs (uid {os.geteuid()}) and be writable by"
-            f" nobody else; it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}:"
-            f" 'chown {os.geteuid()} {path}; chmod 0700 {path}'",
-        )

@@ -1,0 +1,225 @@
+"""The ledger's database: SQLite, shared by threads and processes, and its errors in our words.
+
+WAL with synchronous=FULL: a commit that returned survives power loss. Writers of this process that
+meet share one transaction, and so one trip to the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import DiskFull, LedgerCorrupt, LedgerError, NoPermission, VifplugError
+from .together import Together
+
+#: each entry brings a ledger one version further; the first makes it
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE vif (
+        id TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        devname TEXT NOT NULL,
+        request TEXT NOT NULL,       -- what the caller asked for
+        vif TEXT NOT NULL,           -- the same with the script's reply folded in
+        next_request TEXT,           -- of an update in progress
+        script TEXT,
+        reply TEXT,
+        master TEXT,                 -- the device's master when it was plugged
+        boot_id TEXT NOT NULL,
+        mark TEXT,                   -- what the processes of the verb in progress carry
+        attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT,
+        created REAL NOT NULL,
+        changed REAL NOT NULL,
+        PRIMARY KEY (id, generation)
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX vif_one_current ON vif (id) WHERE state != 'debt';
+    CREATE UNIQUE INDEX vif_one_device ON vif (devname) WHERE state != 'debt';
+    CREATE INDEX vif_unsettled ON vif (state) WHERE state != 'plugged';
+    CREATE TABLE call (
+        number INTEGER PRIMARY KEY,
+        vif_id TEXT NOT NULL,
+        started REAL NOT NULL,
+        record TEXT NOT NULL
+    );
+    CREATE INDEX call_vif ON call (vif_id, number);
+    CREATE INDEX call_started ON call (started);
+    CREATE TABLE info (digest TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+#: how long a writer of another process may hold the ledger before we give up, in seconds
+_BUSY_SECONDS = 10.0
+
+Write = Callable[[sqlite3.Connection], Any]
+
+
+class Database:
+    """The database of one state directory; ``id`` is the name under which it marks devices."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "ledger.db"
+        with self._explained():
+            _make_state_dir(state_dir)
+            self._writer = self._connect()
+            self.id = self._prepare()
+            self._reader = self._connect()
+        self._reading = threading.Lock()
+        self._commits: Together[Write, Any] = Together(self._commit)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    def write(self, write: Write) -> Any:
+        """Do ``write`` in a transaction, on disk when this returns; what it returns is passed on.
+
+        Raises sqlite3.IntegrityError when it breaks a rule of the schema, else a LedgerError.
+        """
+        with self._explained():
+            return self._commits.do(write)
+
+    def _commit(self, writes: list[Write]) -> list[Any]:
+        """One transaction for all; one that breaks a rule is undone alone."""
+        connection = self._writer
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            answers: list[Any] = []
+            for write in writes:
+                connection.execute("SAVEPOINT one")
+                try:
+                    answers.append(write(connection))
+                except sqlite3.IntegrityError as error:
+                    connection.execute("ROLLBACK TO one")
+                    answers.append(error)
+                connection.execute("RELEASE one")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return answers
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._explained(), self._reading:
+            return self._reader.execute(sql, values).fetchall()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _prepare(self) -> str:
+        """Bring the ledger to our version; its id marks the devices that it owns."""
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise LedgerError(
+                f"the ledger {self._path} was written by a newer vifplug (version {version}, this one knows"
+                f" {len(MIGRATIONS)}): install that version again",
+            )
+        if version < len(MIGRATIONS):
+            self._migrate()
+        return str(self._writer.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()[0])
+
+    def _migrate(self) -> None:
+        writer = self._writer
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("BEGIN IMMEDIATE")
+        version = writer.execute("PRAGMA user_version").fetchone()[0]  # another process may have come first
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            for statement in script.split(";"):
+                writer.execute(statement)
+            writer.execute(f"PRAGMA user_version = {number}")
+        writer.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('id', ?), ('generation', '0')", (os.urandom(4).hex(),)
+        )
+        writer.execute("COMMIT")
+        for part in (self._path.parent, self._path.parent.parent):  # the new names themselves
+            file = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    def corrupt(self, what: str) -> LedgerCorrupt:
+        return LedgerCorrupt(
+            f"the ledger {self._path} is damaged ({what}): nothing was changed. Restore it from a backup, or move"
+            f" {self._path.parent} away and plug the VIFs again",
+            path=str(self._path),
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """SQLite's and the file system's errors, in our words."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise NoPermission(
+                    f"the state directory {self._path.parent} cannot be used: {error.strerror};"
+                    " run as root, or set state_dir to a directory of yours"
+                ) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._full() from error
+            raise LedgerError(
+                f"the state directory {self._path.parent} cannot be used: {error.strerror}"
+            ) from error
+
+    def _explain(self, error: sqlite3.Error) -> VifplugError:
+        primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return self.corrupt(str(error))
+        if primary == sqlite3.SQLITE_FULL:
+            return self._full()
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return LedgerError(
+                f"the ledger {self._path} was locked by another process for more than {_BUSY_SECONDS:g} s:"
+                " nothing was changed; try again, and see who holds it with 'fuser'",
+            )
+        if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+            return NoPermission(
+                f"the ledger {self._path} cannot be written ({error}): run as root, or set state_dir to a directory of"
+                " yours",
+            )
+        return LedgerError(
+            f"the ledger {self._path} failed: {error}; nothing was recorded", path=str(self._path)
+        )
+
+    def _full(self) -> DiskFull:
+        return DiskFull(
+            f"the disk that holds {self._path} is full: nothing was recorded; free some space and try again",
+            path=str(self._path),
+        )
+
+
+def _make_state_dir(path: Path) -> None:
+    """The state directory, ours alone: what is recorded there decides what is run and removed later."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise LedgerError(f"state_dir {path} is not a directory")
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise NoPermission(
+            f"the state directory {path} must belong to the user who plugs (uid {os.geteuid()}) and be writable by"
+            f" nobody else; it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}:"
+            f" 'chown {os.geteuid()} {path}; chmod 0700 {path}'",
+        )
