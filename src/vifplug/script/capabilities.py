@@ -29,9 +29,8 @@ def bits(names: Iterable[str], place: str) -> int:
         if name not in NAMES:
             from difflib import get_close_matches
 
-            near = get_close_matches(name.upper(), NAMES, n=3) or get_close_matches(
-                "CAP_" + name.upper(), NAMES, n=3
-            )
+            short = [known.removeprefix("CAP_") for known in NAMES]
+            near = [f"CAP_{found}" for found in get_close_matches(name.upper().removeprefix("CAP_"), short)]
             hint = f"; did you mean {' or '.join(near)}?" if near else "; capabilities(7) lists them"
             raise ConfigError(f"{place}: {name!r} is not a capability{hint}", field=place, value=name)
         found |= 1 << NAMES.index(name)

@@ -46,5 +46,5 @@ def _interpreter(path: str) -> str:
             line = file.readline(256)
     except OSError:
         return ""
-    words = line[2:].strip(b" \t\n").split(None, 1) if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else ""
+    words = line[2:].strip(b" \t\n").replace(b"\t", b" ").split(b" ", 1) if line.startswith(b"#!") else [b""]
+    return os.fsdecode(words[0])
