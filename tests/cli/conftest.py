@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from cli_shell import Shell
 
+from cli_shell import Shell
 from world import World
 
 

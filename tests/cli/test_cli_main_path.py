@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from cli_shell import Shell
 
+from cli_shell import Shell
 from world import ID, TAP, binding, links
 
 XML = f'<target dev="{TAP}" managed="no" />'

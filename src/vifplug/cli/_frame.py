@@ -229,9 +229,12 @@ def _bug(session: Session, args: list[str], error: Exception) -> int:
     if session.debug:
         click.echo(trace, err=True)
     else:
-        with tempfile.NamedTemporaryFile("w", prefix="vifplug-bug-", suffix=".txt", delete=False) as file:
-            file.write(f"vifplug {__version__} {args}\n{trace}")
-        message += f" (traceback in {file.name}; --debug shows it)"
+        try:
+            with tempfile.NamedTemporaryFile("w", prefix="vifplug-bug-", suffix=".txt", delete=False) as file:
+                file.write(f"vifplug {__version__} {args}\n{trace}")
+            message += f" (traceback in {file.name}; --debug shows it)"
+        except OSError:  # no room for it
+            message += " (--debug shows the traceback)"
     return _fail(session, args, {"code": "bug", "message": message}, message, EX_SOFTWARE)
 
 

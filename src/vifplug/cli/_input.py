@@ -134,10 +134,12 @@ def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     """The ids on record, for the shell; nothing where the ledger cannot be read."""
     from click.shell_completion import CompletionItem
 
-    root = ctx.find_root()
+    session = ctx.find_root().ensure_object(Session)
     try:
-        records = root.ensure_object(Session).host.list()
-    except VifplugError:
+        if not Path(session.loaded.config.state_dir).is_dir():
+            return []  # and none is made
+        records = session.host.list()
+    except (VifplugError, OSError):
         return []
     return [
         CompletionItem(record.id, help=f"{record.vif.devname} {record.state}")

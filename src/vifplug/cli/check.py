@@ -29,14 +29,11 @@ def command(session: Session, ids: tuple[str, ...], everything: bool) -> None:
         raise click.UsageError("name one ID or more, or --all", click.get_current_context())
     from ..host.pool import side_by_side
 
+    found = [find_id(session, text) for text in ids]
     host = session.host
-    found = list(
-        dict.fromkeys(
-            [record.id for record in host.list() if record.state != "debt"]
-            if everything
-            else [find_id(session, text) for text in ids]
-        )
-    )
+    if everything:
+        found = [record.id for record in host.list() if record.state != "debt"]
+    found = list(dict.fromkeys(found))
 
     def look(vif_id: str) -> CheckReport | VifplugError:
         try:

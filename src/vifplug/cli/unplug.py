@@ -30,8 +30,9 @@ def command(
         raise click.UsageError("name one ID or more, or --all", context)
     if (everything or len(ids) > 1) and (generation is not None or seconds is not None):
         raise click.UsageError("--generation and --seconds go with one ID", context)
+    named = [find_id(session, text) for text in ids]
     host = session.host
-    found = [record.id for record in host.list()] if everything else [find_id(session, text) for text in ids]
+    found = [record.id for record in host.list()] if everything else named
     found = list(dict.fromkeys(found))
     if everything or len(ids) > 1:
         carry_out(session, found, lambda on_done: host.unplug_all(found, on_done=on_done), done="unplugged")
