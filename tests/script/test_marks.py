@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_what_cannot_be_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible wait cannot be had here: signals that do nothing stand in."""
     mark = Mark.new()
     monkeypatch.setattr(marks, "_PATIENCE", 0.05)
-    monkeypatch.setattr(marks.signal, "pidfd_send_signal", lambda *_: None)
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: None)
     with start(mark, "sleep", "3600") as process:
         with pytest.raises(HostError, match=rf"{process.pid} \(sleep\)"):
             kill_marked(mark)

@@ -146,7 +146,8 @@ class Runner:
             if on_call is not None:
                 on_call(call)
             delay = _delay(call.error, len(calls))
-            if delay is None or time.monotonic() + delay >= until:
+            # An attempt that could not end in time would only be killed halfway.
+            if delay is None or time.monotonic() + delay + call.seconds >= until:
                 return Outcome(calls=calls, reply=call.reply or {}, error=call.error)
             time.sleep(delay)
 
