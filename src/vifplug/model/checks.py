@@ -49,7 +49,14 @@ def renamed(error: InvalidInput, field: str) -> InvalidInput:
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, printable, about 80 characters at most."""
     quote = '"' if isinstance(value, str) else ""
-    return quote + _short(value if isinstance(value, str) else _as_json(value)) + quote
+    return quote + printable(value if isinstance(value, str) else _as_json(value)) + quote
+
+
+def printable(text: str) -> str:
+    """A text on one line, control characters escaped, about 80 characters at most."""
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def portable(value: Any) -> Any:
@@ -60,7 +67,7 @@ def portable(value: Any) -> Any:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return _short(value if isinstance(value, str) else _as_json(value))
+    return printable(value if isinstance(value, str) else _as_json(value))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -106,12 +113,6 @@ def check_network(field: str, value: str | None) -> None:
         valid = "/" in value and "%" not in value
     if not valid:
         raise Wrong(field, value, "a network as address/prefix length, such as 192.0.2.0/24")
-
-
-def _short(text: str) -> str:
-    if len(text) > _SHOWN:
-        text = text[:_SHOWN] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _as_json(value: Any) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import ValidationError, inspect
 
 from vifplug.errors import InvalidInput
-from vifplug.model.checks import Wrong, moved, nearest, one_of, portable, renamed, shown
+from vifplug.model.checks import Wrong, moved, nearest, one_of, portable, printable, renamed
 
 _MISSING = object()
 
@@ -99,8 +99,8 @@ def _unknown_key(key: str, place: str, type_: inspect.Type) -> InvalidInput:
     keys = _keys(struct) if isinstance(struct, inspect.StructType) else []
     allowed = f"one of the keys {', '.join(keys)}" if keys else "left out"
     return InvalidInput(
-        f"{shown(place)[1:-1]}: there is no such key{nearest(key, keys)}; it must be {allowed}",
-        field=portable(place),
+        f"{printable(place)}: there is no such key{nearest(key, keys)}; it must be {allowed}",
+        field=printable(place),
         value=portable(key),
         allowed=allowed,
     )

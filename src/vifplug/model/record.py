@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from vifplug.errors import InvalidInput
+from vifplug.model import source
+from vifplug.model.checks import INPUT
 from vifplug.model.details import ALIASES, shape_fields
 from vifplug.model.explain import explain
 from vifplug.model.vif import Vif
@@ -21,40 +24,42 @@ def to_json(vif: Vif) -> bytes:
 
 def from_json(data: bytes) -> Vif:
     """The Vif that ``to_json`` wrote. Raises InvalidInput for anything else."""
-    from vifplug.model import source
-
     try:
         return _decoder.decode(data)
-    except msgspec.ValidationError as error:
-        value = msgspec.json.decode(data)
-        raise explain(error, value, Vif) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        source.parse(data)
-        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        value = source.parse(data, limit=source.MANY)
+        if isinstance(error, msgspec.ValidationError):
+            raise explain(error, value, Vif) from None
+        raise InvalidInput(f"{INPUT} is not JSON: {error}", field="", allowed="JSON in UTF-8") from None
 
 
 def changed_fields(old: Vif, new: Vif) -> set[str]:
-    """Dotted names of what differs: ``mtu``, ``bandwidth.inbound.peak``, ``shape.vlan.tags``, ``details.tag``.
+    """Names of what differs, of two parts at most: ``mtu``, ``bandwidth.inbound``, ``details.tag``.
 
-    A key of vif_details that shapes the VIF is told once, as ``shape.…``. A list differs as a whole.
+    A key of vif_details that shapes the VIF is told once, as ``shape.bridge``, whatever its spelling.
     """
     shaping = {"mtu"}
     for vif in (old, new):
         shaping.update(shape_fields(vif.type), ALIASES.get(vif.type, {}))
-    before, after = _flat(old), _flat(new)
-    names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    return {name for name in names if not (name.startswith("details.") and name.split(".")[1] in shaping)}
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    for found in (before, after):
+        details = found.get("details", {})
+        found["details"] = {key: details[key] for key in details.keys() - shaping}
+    names = set()
+    for name in _differing(before, after):
+        parts = _differing(before.get(name), after.get(name))
+        names.update([f"{name}.{part}" for part in parts] or [name])
+    return names
 
 
-def _flat(vif: Vif) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, name: str) -> None:
-        if isinstance(value, dict) and value:
-            for key, item in value.items():
-                walk(item, f"{name}.{key}" if name else key)
-        else:
-            found[name] = value
-
-    walk(msgspec.to_builtins(vif), "")
-    return found
+def _differing(before: Any, after: Any) -> list[str]:
+    """The keys whose values differ, of two objects or of one that came or went."""
+    before = {} if before is None else before
+    after = {} if after is None else after
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return []
+    return [
+        key
+        for key in before.keys() | after.keys()
+        if key not in before or key not in after or before[key] != after[key]
+    ]

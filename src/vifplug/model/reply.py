@@ -9,7 +9,7 @@ import msgspec
 
 from vifplug.errors import BadReply, InvalidInput
 from vifplug.model import source
-from vifplug.model.checks import Wrong
+from vifplug.model.checks import Wrong, printable
 from vifplug.model.explain import convert
 from vifplug.model.vif import Ethernet, Vif, VifType
 from vifplug.model.words import DeviceName, Mtu
@@ -49,7 +49,7 @@ def _fold(vif: Vif, fields: Any) -> Vif:
     for key, value in fields.items():
         if key not in allowed:
             raise Wrong(
-                f"vif.{key}",
+                f"vif.{printable(key)}",
                 value,
                 f"left out: for this VIF of type {vif.type} a script may answer {', '.join(allowed)}",
             )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vifplug.errors import InvalidInput
-from vifplug.model.checks import INPUT, Wrong, portable, shown
+from vifplug.model.checks import INPUT, Wrong, portable, printable, shown
 
 #: bytes of one binding
 ONE = 1024 * 1024
@@ -80,7 +80,7 @@ def plain(value: Any, field: str = "", depth: int = 0) -> Any:
         raise _too_deep(field)
     if isinstance(value, Mapping):
         return {
-            _key(key, field): plain(item, f"{field}.{key}" if field else str(key), depth + 1)
+            _key(key, field): plain(item, f"{field}.{printable(key)}".lstrip("."), depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):

@@ -70,7 +70,9 @@ class Port8021Qbg(_Strict, frozen=True, kw_only=True, tag="802.1Qbg", tag_field=
 
 
 class Port8021Qbh(_Strict, frozen=True, kw_only=True, tag="802.1Qbh", tag_field="type"):
-    profile_id: Annotated[str, named(r"[^\x00-\x1f\x7f]{1,39}", "a profile's name of 1 to 39 characters")]
+    profile_id: Annotated[
+        str, named(r"[^\x00-\x1f\x7f-\x9f]{1,39}", "a profile's name of 1 to 39 characters")
+    ]
 
 
 VirtualPort = OpenvswitchPort | MidonetPort | Port8021Qbg | Port8021Qbh
@@ -140,7 +142,7 @@ class Bridge(_Strict, frozen=True, kw_only=True, tag="bridge", tag_field="type")
 class Network(_Strict, frozen=True, kw_only=True, tag="network", tag_field="type"):
     """A network that libvirt on this host has defined."""
 
-    network: Annotated[str, named(r"[^/\x00-\x1f\x7f]{1,255}", 'a libvirt network\'s name, without "/"')]
+    network: Annotated[str, named(r"[^/\x00-\x1f\x7f-\x9f]{1,255}", 'a libvirt network\'s name, without "/"')]
     portgroup: Text | None = None
     virtualport: VirtualPort | None = None
     vlan: VlanTags | None = None

@@ -42,16 +42,16 @@ DeviceName = Annotated[
 ]
 Text = Annotated[
     str,
-    named(r"[^\x00-\x1f\x7f]{1,255}", "text of 1 to 255 characters without control characters"),
+    named(r"[^\x00-\x1f\x7f-\x9f]{1,255}", "text of 1 to 255 characters without control characters"),
 ]
 FilePath = Annotated[
     str,
-    named(r"/[^\x00-\x1f\x7f]{1,4094}", "an absolute path without control characters"),
+    named(r"/[^\x00-\x1f\x7f-\x9f]{1,4094}", "an absolute path without control characters"),
 ]
 ScriptName = Annotated[
     str,
     named(
-        r"(?:/[^\x00-\x1f\x7f]{1,4094}|[A-Za-z0-9][A-Za-z0-9_.+\-]{0,127})",
+        r"(?:/[^\x00-\x1f\x7f-\x9f]{1,4094}|[A-Za-z0-9][A-Za-z0-9_.+\-]{0,127})",
         "a script's bare name or its absolute path",
         "linux-bridge",
         "/usr/bin/neutron-iovisor-vif-plug",
