@@ -21,22 +21,6 @@ ISSUE = {
     *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts"),
     *("schema", "version", "config", "completion"),
 }
-    "plug",
-    "unplug",
-    "check",
-    "update",
-    "list",
-    "show",
-    "xml",
-    "recover",
-    "gc",
-    "probe",
-    "scripts",
-    "schema",
-    "version",
-    "config",
-    "completion",
-]
 
 
 def _loaded(*args: str) -> set[str]:
