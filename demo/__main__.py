@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,19 @@ _PINGS = 3
 
 
 def main() -> int:
+    try:
+        status = _demo()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("demo: interrupted; its namespaces, and all in them, go with it", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    return status
+
+
+def _demo() -> int:
     began = time.monotonic()
     screen = Screen()
     screen.title(
@@ -33,12 +48,6 @@ def main() -> int:
     except (NoSandboxError, VifplugError) as error:
         screen.failed = True
         print(f"demo: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("demo: interrupted; its namespaces, and all in them, go with it", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     seconds = time.monotonic() - began
     screen.end(f"Done in {seconds:.1f} s.", f"Not all was as it should be ({seconds:.1f} s).")
     return 1 if screen.failed else 0
@@ -80,7 +89,10 @@ def _tell(screen: Screen, host: Host, sandbox: Sandbox) -> None:
     on_record = [record.id for record in host.list()]
     screen.fact(not on_record, "VIFs on record", ", ".join(on_record) or "none")
     running = _children()
-    screen.fact(not running, "processes", ", ".join(running) or "none")
+    screen.fact(not running, "processes", ", ".join(running.values()) or "none")
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _talk(screen: Screen, one: Plugged, two: Plugged) -> None:
@@ -115,11 +127,16 @@ def _devices() -> list[str]:
     return [line.split()[0] for line in listed.stdout.splitlines()]
 
 
-def _children() -> list[str]:
+def _children() -> dict[int, str]:
     """Processes that anything here has started and that still run: orphans become our children."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    pids = [pid for task in tasks for pid in task.read_text().split()]
-    return [f"{pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})" for pid in pids]
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            name, _, rest = (entry / "stat").read_text().rpartition(")")
+            state, parent = rest.split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found[int(entry.name)] = f"{name})"
+    return found
 
 
 if __name__ == "__main__":
