@@ -254,6 +254,11 @@ def test_the_example_shows_every_key_at_its_default(write: Write) -> None:
     assert any(key.startswith("script.neutron-example-vif-plug.") for key in keys)
 
 
+def test_the_example_in_the_documentation_is_the_present_one() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
+    assert page.split("```toml\n")[1].split("```")[0] == example()
+
+
 # --- lines of any document -----------------------------------------------------------------------
 
 _key = st.text("abc-_", min_size=1, max_size=4)

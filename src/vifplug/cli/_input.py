@@ -111,7 +111,9 @@ def find_id(session: Session, text: str) -> str:
             field="id",
             value=text,
         )
-    fitting = [record for record in session.host.list() if _fits(record, text, lower)]
+    fitting = sorted(
+        (record for record in session.host.list() if _fits(record, text, lower)), key=lambda record: record.id
+    )
     ids = sorted({record.id for record in fitting})
     if not ids:
         raise NotPlugged(
