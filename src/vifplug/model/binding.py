@@ -132,8 +132,11 @@ def _vif(binding: PortBinding, names: dict[str, str], prefix: str) -> Vif:
     """The Vif that a binding describes. For errors: Neutron's names of fields, and its "binding:"."""
     details = dict(binding.vif_details)
     place = f"{prefix}vif_details"
-    script = convert(details.pop("vif_plug_script", None), ScriptName | None, f"{place}.vif_plug_script")
-    mtu = convert(details.get("mtu"), Mtu | None, f"{place}.mtu")
+    script, mtu = details.pop("vif_plug_script", None), details.get("mtu")
+    if script is not None:
+        convert(script, ScriptName, f"{place}.vif_plug_script")
+    if mtu is not None:
+        convert(mtu, Mtu, f"{place}.mtu")
     common = {name: getattr(binding, name) for name in COMMON_FIELDS if name != "mtu"}
     shape = read_shape(binding, prefix)
     try:

@@ -56,6 +56,8 @@ def printable(text: str) -> str:
     """A text on one line, control characters escaped, about 80 characters at most."""
     if len(text) > _SHOWN:
         text = text[:_SHOWN] + "…"
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from msgspec import ValidationError, convert
-from msgspec.structs import fields
 
 from vifplug.model.checks import Wrong
 from vifplug.model.explain import explain
@@ -42,9 +41,9 @@ ALIASES: dict[VifType, dict[str, str]] = {
 }
 
 
-def shape_fields(type_: VifType) -> list[str]:
+def shape_fields(type_: VifType) -> tuple[str, ...]:
     """The keys of vif_details that shape a VIF of this type."""
-    return [known.encode_name for known in fields(SHAPES[type_])]
+    return SHAPES[type_].__struct_fields__
 
 
 def read_shape(binding: PortBinding, prefix: str) -> Shape:
