@@ -107,7 +107,7 @@ def test_public_names_are_there_and_come_late() -> None:
         assert getattr(package, name) is not None
     assert set(dir(package)) == set(package.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Hots'"):
-        package.Hots  # noqa: B018
+        package.Hots  # type: ignore[attr-defined]  # noqa: B018
     program = "import sys, vifplug; vifplug.__version__; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
