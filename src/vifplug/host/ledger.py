@@ -156,11 +156,15 @@ class Ledger:
         return msgspec.structs.replace(row, record=record, mark=mark)
 
     def unplugged(self, row: Row, calls: Iterable[CallRecord]) -> None:
-        """The outcome of unplug, or of undoing a plug: nothing is left, and the row goes."""
+        """The outcome of unplug, or of undoing a plug: nothing is left, and the row goes.
+
+        Debts of the same request go with it: the script was told just that.
+        """
         record = row.record
 
         def write(connection: sqlite3.Connection) -> bool:
             _keep_calls(connection, calls)
+            _forget_same_debts(connection, record)
             connection.execute(
                 "DELETE FROM vif WHERE id = ? AND generation = ?", (record.id, record.generation)
             )
@@ -169,11 +173,23 @@ class Ledger:
         self._database.write(write)
 
     def owes(self, row: Row, error: VifplugError, calls: Iterable[CallRecord]) -> None:
-        """The outcome of an unplug that could not do everything: a debt, until it is paid."""
-        self._set(
-            row.record, "state = 'debt', mark = NULL, attempts = attempts + 1, error = ?", _json(error.as_dict()),
-            calls=calls,
-        )  # fmt: skip
+        """The outcome of an unplug that could not do everything: a debt, until it is paid.
+
+        A plug that is tried and fails again and again owes the same each time: that is one debt.
+        """
+        record = row.record
+
+        def write(connection: sqlite3.Connection) -> bool:
+            _keep_calls(connection, calls)
+            before = _forget_same_debts(connection, record)
+            connection.execute(
+                "UPDATE vif SET state = 'debt', mark = NULL, attempts = attempts + 1 + ?, error = ?, changed = ?"
+                " WHERE id = ? AND generation = ?",
+                (before, _json(error.as_dict()), time.time(), record.id, record.generation),
+            )
+            return True
+
+        self._database.write(write)
 
     def keep_calls(self, calls: Iterable[CallRecord]) -> None:
         """Calls that change no state (check)."""
@@ -263,6 +279,17 @@ def _next_generation(connection: sqlite3.Connection) -> int:
         "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation' RETURNING value"
     ).fetchone()
     return int(row[0])
+
+
+def _forget_same_debts(connection: sqlite3.Connection, record: Record) -> int:
+    """Drop debts of other generations that owe what this record asks for; how often they had been tried."""
+    return sum(
+        attempts
+        for (attempts,) in connection.execute(
+            "DELETE FROM vif WHERE id = ? AND generation != ? AND state = 'debt' AND request = ? RETURNING attempts",
+            (record.id, record.generation, _json(record.request)),
+        )
+    )
 
 
 def _keep_calls(connection: sqlite3.Connection, calls: Iterable[CallRecord]) -> bool:

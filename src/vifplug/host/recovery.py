@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..config import Config
 from ..errors import VifplugError
@@ -53,10 +53,10 @@ class Recovery:
         return Recovered(id=record.id, was=record.state, now="unplugged")
 
     def gc(self) -> GcReport:
-        forgotten, owing = self._all(self._lost(), self._ledger.current)
-        paid, still_owing = self._all(
-            [row for row in self._ledger.debts() if row.record.id not in owing], self._debt_of
-        )
+        lost = [row.record.id for row in self._ledger.all() if self._is_lost(row)]
+        forgotten, owing = self._all(lost, self._lost)
+        debts = [row.record.id for row in self._ledger.debts() if row.record.id not in owing]
+        paid, still_owing = self._all(debts, self._payable)
         log = self._config.log
         return GcReport(
             forgotten=forgotten,
@@ -66,39 +66,43 @@ class Recovery:
             calls=self._ledger.prune_calls(time.time() - log.keep_days * 86400, log.keep_calls),
         )
 
-    def _lost(self) -> list[Row]:
-        return [row for row in self._ledger.all() if row.record.lost and row.record.state is not State.DEBT]
-
-    def _debt_of(self, vif_id: str) -> Row | None:
-        """The debt to pay now: none while its script has the VIF plugged anew, and will undo both."""
+    def _lost(self, vif_id: str) -> list[Row]:
         current = self._ledger.current(vif_id)
-        debts = self._ledger.debts(vif_id)
-        if current is None or current.record.script is None:
-            return debts[0] if debts else None
-        busy = current.record.script.name
-        return next(
-            (debt for debt in debts if debt.record.script is None or debt.record.script.name != busy), None
-        )
+        return [current] if current is not None and self._is_lost(current) else []
 
-    def _all(self, rows: list[Row], present: Callable[[str], Row | None]) -> tuple[list[str], dict[str, str]]:
-        """Disconnect each, if it is still as ``present`` finds it: the ids that are done, and why others are not."""
+    def _is_lost(self, row: Row) -> bool:
+        return row.record.lost and row.record.state is not State.DEBT
+
+    def _payable(self, vif_id: str) -> list[Row]:
+        """The debts to pay now: not those whose script has the VIF plugged anew, and will undo both."""
+        current = self._ledger.current(vif_id)
+        busy = current.record.script.name if current and current.record.script else None
+        return [
+            debt
+            for debt in self._ledger.debts(vif_id)
+            if busy is None or debt.record.script is None or debt.record.script.name != busy
+        ]
+
+    def _all(self, ids: Iterable[str], due: Callable[[str], list[Row]]) -> tuple[list[str], dict[str, str]]:
+        """Disconnect what is still ``due`` once its VIF is locked: the ids that are done, and why others are not."""
 
         def one(vif_id: str) -> str | None:
             with self._locks.try_vif(vif_id) as free:
-                row = present(vif_id) if free else None
-                if row is None:
-                    return "another call is at work on it" if not free else None
-                try:
-                    owed = self._work.disconnect(row)
-                except VifplugError as error:
-                    owed = error
-                return owed.message if owed is not None else None
+                if not free:
+                    return "another call is at work on it"
+                rows = due(vif_id)
+                failures = [owed.message for row in rows if (owed := self._disconnect(row))]
+                return "; ".join(failures) if failures or not rows else None
 
-        ids = list(dict.fromkeys(row.record.id for row in rows))
+        ids = list(dict.fromkeys(ids))
         answers = dict(zip(ids, side_by_side(one, ids, self._config.workers), strict=True))
-        return [i for i in ids if answers[i] is None], {
-            i: why for i, why in answers.items() if why is not None
-        }
+        return [i for i in ids if answers[i] is None], {i: why for i, why in answers.items() if why}
+
+    def _disconnect(self, row: Row) -> VifplugError | None:
+        try:
+            return self._work.disconnect(row)
+        except VifplugError as error:
+            return error
 
     def _remove_orphans(self) -> list[str]:
         removed: list[str] = []
