@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,14 @@ def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Path:
-    """A checkout that was never set up, at a path with a space in it."""
-    checkout = tmp_path / "a checkout"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "tests", "docs")
-    shutil.copytree(CHECKOUT, checkout, ignore=ignored)
-    return checkout
+def fresh() -> Iterator[Path]:
+    """A checkout that was never set up, at a path with a space in it, which every user may enter."""
+    with tempfile.TemporaryDirectory(prefix="vifplug tests ") as folder:
+        Path(folder).chmod(0o755)
+        checkout = Path(folder) / "checkout"
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "tests", "docs")
+        shutil.copytree(CHECKOUT, checkout, ignore=ignored)
+        yield checkout
 
 
 def fake_python(path: Path, script: str) -> str:
@@ -70,14 +74,12 @@ def test_an_old_python_is_named_with_what_is_needed(fresh: Path, tmp_path: Path)
     assert not (fresh / ".venv").exists()
 
 
-def test_a_user_without_python3_venv_is_told_the_package(fresh: Path, tmp_path: Path) -> None:
+def test_a_user_without_python3_venv_is_told_the_package(fresh: Path) -> None:
     bare = fake_python(
-        tmp_path / "python3",
+        fresh / "python3",
         "case $2 in *ensurepip*) exit 1 ;; *print*) echo python3.11-venv ;; esac",
     )
     fresh.chmod(0o777)
-    for parent in fresh.parents[:3]:
-        parent.chmod(0o755)
 
     done = run("setpriv", "--reuid=1234", "--clear-groups", fresh / "dev", "demo", PYTHON=bare)
 
@@ -88,8 +90,6 @@ def test_a_user_without_python3_venv_is_told_the_package(fresh: Path, tmp_path: 
 
 
 def test_somebody_elses_checkout_is_not_touched(fresh: Path) -> None:
-    for parent in fresh.parents[:3]:
-        parent.chmod(0o755)
 
     done = run("setpriv", "--reuid=1234", "--clear-groups", fresh / "dev", "demo")
 
