@@ -18,7 +18,6 @@ _LONGEST_NAME = 128
 _LONGEST_PATH = 4095
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
 #: What editors and package managers leave beside a file: often the older, weaker script.
 _LEFTOVER = re.compile(r".*(~|\.(bak|old|orig|rej|tmp|swp|swo|dpkg-[a-z]+|rpm(new|save|orig)|ucf-[a-z]+))\Z")
 _WILD = re.compile(r"[*?[]")
@@ -52,7 +51,9 @@ class Catalogue:
                     raise ConfigError(f"{key}: {place!r} is not an absolute path", field=key, value=place)
         self._settings = config.script
         self._pins = {
-            name: _digest(name, settings) for name, settings in config.script.items() if settings.sha256
+            name: _digest(name, settings)
+            for name, settings in config.script.items()
+            if settings.sha256 is not None
         }
         self._digests = Digests()
 
@@ -67,8 +68,9 @@ class Catalogue:
             examined = self._at_path(name) if name.startswith("/") else self._by_name(name)
             settings = self._settings_of(name, examined)
         except Refused as refused:
+            reason = printable(str(refused), 3 * _LONGEST_PATH)
             raise ScriptNotTrusted(
-                f"plug script {_shown(name)} may not run: {refused}", script=name, reason=str(refused)
+                f"plug script {_shown(name)} may not run: {reason}", script=name, reason=reason
             ) from None
         return TrustedScript(name=name, path=examined.path, digest=examined.digest, settings=settings)
 
@@ -187,10 +189,8 @@ class Catalogue:
 
 
 def _check_name(name: str) -> None:
-    if _CONTROL.search(name):
-        raise Refused("its name has control characters")
-    if not _is_unicode(name):
-        raise Refused("its name is not valid Unicode")
+    if not name.isprintable():
+        raise Refused("its name has characters that cannot be printed")
     if name.startswith("/"):
         if len(os.fsencode(name)) > _LONGEST_PATH:
             raise Refused(f"its path is longer than {_LONGEST_PATH} bytes")
@@ -250,14 +250,6 @@ def _digest(name: str, settings: ScriptSettings) -> str:
             value=settings.sha256,
         )
     return "sha256:" + found[1]
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(name: str) -> str:
