@@ -98,6 +98,10 @@ def test_the_macvtap_drivers_vlan_is_that_of_its_source_device_already() -> None
     assert vif.shape == Direct(source_dev="eth1.100", mode="bridge")
 
 
+def test_upper_case_is_written_in_lower_case() -> None:
+    assert read_binding(port(id=PORT.upper(), mac_address=MAC.upper())) == read_binding(port())
+
+
 def test_what_neutron_leaves_empty_is_unknown() -> None:
     empty: dict[str, Any] = {
         "device_id": "",
