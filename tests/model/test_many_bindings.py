@@ -60,6 +60,8 @@ def test_a_line_separator_inside_a_text_does_not_end_a_line() -> None:
         ({"ports": [port(mac_address="x")]}, "ports[0].mac_address"),
         ([{"port": port(mac_address="x")}], "[0].port.mac_address"),
         ([7], "[0]"),
+        (binding(mtu=0), "mtu"),
+        (json.dumps({"port": port(mac_address="x")}), "port.mac_address"),
         ("7", ""),
         ('"text"', ""),
     ],

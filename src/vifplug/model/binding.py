@@ -59,11 +59,13 @@ def read_bindings(bindings: bytes | bytearray | str | Mapping[str, Any] | Iterab
     Raises InvalidInput for the first that is wrong, and for two that share an id or a device name.
     """
     if isinstance(bindings, bytes | bytearray | str):
-        items, prefix = _parse_many(bindings)
-    elif isinstance(bindings, Mapping):
-        items, prefix = _unwrap(bindings)
-    else:
-        items, prefix = list(bindings), ""
+        bindings = _parse_many(bindings)
+    prefix = ""
+    if isinstance(bindings, Mapping):
+        if not isinstance(bindings.get("ports"), list | tuple):
+            return [_read(bindings, "")]
+        bindings, prefix = bindings["ports"], "ports"
+    items = list(bindings)
     if len(items) > source.MOST:
         raise Wrong(prefix, f"{len(items)} bindings", f"at most {source.MOST} bindings")
     vifs = [
@@ -74,23 +76,15 @@ def read_bindings(bindings: bytes | bytearray | str | Mapping[str, Any] | Iterab
     return vifs
 
 
-def _parse_many(text: bytes | bytearray | str) -> tuple[list[Any], str]:
+def _parse_many(text: bytes | bytearray | str) -> Mapping[str, Any] | list[Any]:
     text = source.as_text(text, limit=source.MANY)
     lines = [(number, line) for number, line in enumerate(text.split("\n")) if line.strip()]
     if len(lines) > 1 and lines[0][1].rstrip().endswith("}") and lines[0][1].lstrip().startswith("{"):
-        return [source.loads(line, line=number) for number, line in lines], ""
+        return [source.loads(line, line=number) for number, line in lines]
     value = source.loads(text)
-    if isinstance(value, Mapping):
-        return _unwrap(value)
-    if not isinstance(value, list):
+    if not isinstance(value, Mapping | list):
         raise Wrong("", value, "a list of port bindings")
-    return value, ""
-
-
-def _unwrap(value: Mapping[str, Any]) -> tuple[list[Any], str]:
-    if isinstance(value.get("ports"), list | tuple):
-        return list(value["ports"]), "ports"
-    return [value], ""
+    return value
 
 
 def _read(value: Any, place: str) -> Vif:
@@ -115,13 +109,10 @@ def _from_port(value: dict[str, Any]) -> Vif:
 
 
 def _from_native(value: dict[str, Any]) -> Vif:
-    for key in value.keys() & _ELSEWHERE.keys():
-        raise InvalidInput(
-            f"{key}: there is no such key; in a port binding it is {_ELSEWHERE[key]}",
-            field=key,
-            value=portable(value[key]),
-            allowed=_ELSEWHERE[key],
-        )
+    for key in value:
+        if place := _ELSEWHERE.get(key):
+            message = f"{key}: there is no such key; in a port binding it is {place}"
+            raise InvalidInput(message, field=key, value=portable(value[key]), allowed=place)
     _lower(value, "id", _UUID)
     _lower(value, "address", _MAC)
     vif_type(value.get("vif_type"), "vif_type")
