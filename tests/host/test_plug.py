@@ -229,7 +229,9 @@ def test_info_is_asked_once_per_digest(world: World) -> None:
     world.info()
     count = world.folder / "count"
     text = (world.scripts / "recorder").read_text()
-    world.script("recorder", text.replace("#!/bin/sh\n", f'#!/bin/sh\n[ "$1" = info ] && echo x >> {count}\n'))
+    world.script(
+        "recorder", text.replace("#!/bin/sh\n", f'#!/bin/sh\n[ "$1" = info ] && echo x >> {count}\n')
+    )
     for number in range(1, 4):
         world.host().plug(binding(number))
     assert count.read_text() == "x\n"
@@ -282,9 +284,13 @@ def test_unplug_uses_the_recorded_request_not_todays_configuration(world: World)
     from vifplug.config import ScriptSettings
 
     config = world.config
-    world.config = msgspec.structs.replace(config, script={"recorder": ScriptSettings(details={"zone": "old"})})
+    world.config = msgspec.structs.replace(
+        config, script={"recorder": ScriptSettings(details={"zone": "old"})}
+    )
     world.host().plug(binding())
-    world.config = msgspec.structs.replace(config, script={"recorder": ScriptSettings(details={"zone": "new"})})
+    world.config = msgspec.structs.replace(
+        config, script={"recorder": ScriptSettings(details={"zone": "new"})}
+    )
     world.host().unplug(ID)
     assert [request["vif"]["details"] for request in world.requests()] == [{"zone": "old"}, {"zone": "old"}]
 
@@ -356,7 +362,12 @@ def test_the_log_of_a_call_says_what_it_printed_and_how_it_ended(world: World) -
     host.plug(binding())
     host.unplug(ID)
     plug, unplug = host.calls(ID)
-    assert (plug.verb, plug.outcome, plug.exit_status, plug.stderr) == ("plug", "done", 0, "hello from the script\n")
+    assert (plug.verb, plug.outcome, plug.exit_status, plug.stderr) == (
+        "plug",
+        "done",
+        0,
+        "hello from the script\n",
+    )
     assert unplug.verb == "unplug"
     assert plug.seconds > 0
     assert plug.traceparent.startswith("00-")
@@ -375,17 +386,19 @@ def test_retry_later_is_tried_again_within_the_deadline_and_logged(world: World)
 
 
 def test_named_locks_of_a_script_keep_its_verbs_apart(world: World) -> None:
-    world.info(locks=["shared"])
+    world.info(locks=["shared.{zone}"])
     inside = world.backend / "inside"
     world.on("plug", do=f"mkdir {inside} || exit 1; sleep 0.02; rmdir {inside}")
-    answers = world.host().plug_all([binding(number) for number in range(1, 9)])
+    answers = world.host().plug_all([binding(number, vif_details={"zone": "a"}) for number in range(1, 9)])
     assert [answer for answer in answers if isinstance(answer, VifplugError)] == []
 
 
 def test_without_named_locks_they_do_run_side_by_side(world: World) -> None:
     """Eight scripts that all wait for each other: they end only if all run at once."""
+    world.info(locks=["shared.{zone}"])
     world.on(
-        "plug", do=f"touch {world.backend}/here-$VIF_ID; while [ $(ls {world.backend} | grep -c here-) -lt 8 ]; do :; done"
+        "plug",
+        do=f"touch {world.backend}/here-$VIF_ID; while [ $(ls {world.backend} | grep -c here-) -lt 8 ]; do :; done",
     )
     answers = world.host().plug_all([binding(number) for number in range(1, 9)])
     assert [answer for answer in answers if isinstance(answer, VifplugError)] == []

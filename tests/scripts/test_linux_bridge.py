@@ -208,7 +208,11 @@ def test_check_notices_what_drifted(tap: str, bridge: str) -> None:
 def test_info_is_what_the_contract_asks_for() -> None:
     info = msgspec.convert(json.loads(done("info", "")), Info)
 
-    assert (info.name, info.vif_types, info.locks) == ("linux-bridge", ["ethernet"], ["linux-bridge"])
+    assert (info.name, info.vif_types, info.locks) == (
+        "linux-bridge",
+        ["ethernet"],
+        ["linux-bridge.{create_bridge}"],
+    )
     assert info.verbs == ["plug", "unplug", "info", "check"]
     assert info.details_schema is not None
     assert set(info.details_schema["properties"]) == {"bridge", "create_bridge"}

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -19,7 +20,7 @@ from pathlib import Path
 from ..errors import Busy
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 
 
 class Locks:
@@ -27,6 +28,8 @@ class Locks:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "locks"
+        self._guard = threading.Lock()
+        self._turns: dict[str, _Turn] = {}
 
     @contextlib.contextmanager
     def vif(self, vif_id: str, wait: float) -> Iterator[None]:
@@ -60,15 +63,41 @@ class Locks:
     @contextlib.contextmanager
     def _hold(self, names: list[str], wait: float) -> Iterator[str | None]:
         """Hold all; yields the first that could not be had in time, or None."""
-        if not names:
-            yield None
-            return
         until = time.monotonic() + wait
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as held:
+            for name in names:
+                if not held.enter_context(self._turn(name, until)):
+                    yield name
+                    return
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, file)  # and with it go the locks
             yield next((name for name in names if not _acquire(file, name, until)), None)
+
+    @contextlib.contextmanager
+    def _turn(self, name: str, until: float) -> Iterator[bool]:
+        """Whether this thread's turn came in time. Threads of one process pass a lock on at once, and
+        only the one whose turn it is looks for other processes, which takes polling."""
+        with self._guard:
+            turn = self._turns.setdefault(name, _Turn())
+            turn.wanted += 1
+        came = turn.lock.acquire(timeout=max(0.0, until - time.monotonic()))
+        try:
+            yield came
         finally:
-            os.close(file)  # and with it the locks
+            if came:
+                turn.lock.release()
+            with self._guard:
+                turn.wanted -= 1
+                if turn.wanted == 0:
+                    del self._turns[name]
+
+
+class _Turn:
+    """Who of this process's threads has a lock, and how many want it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.wanted = 0
 
 
 def _acquire(file: int, name: str, until: float) -> bool:

@@ -14,7 +14,7 @@ from ..config import Config
 from ..errors import InvalidInput, ScriptError, VifplugError
 from ..model import Vif
 from ..script.catalogue import Catalogue
-from ..script.contract import PROTOCOL, Info, host_facts, request_for
+from ..script.contract import PROTOCOL, Info, host_facts, locks_for, request_for
 from ..script.marks import Mark
 from ..script.runner import Call, Runner
 from ..script.trust import TrustedScript
@@ -99,14 +99,14 @@ class Scripts:
         Returns the reply. Raises what the script's end means.
         """
         info = self.info(script)
-        locks = {*script.settings.locks, *(info.locks if info else ())}
+        locks = locks_for([*script.settings.locks, *(info.locks if info else ())], vif.details)
         if seconds is None:
             seconds = script.settings.deadlines.get(verb, getattr(self._config.deadlines, verb))
         request = request_for(
             verb, vif, generation=row.record.generation, host=self._host, attempt=1, deadline=seconds,
             previous=row.reply or None, changes=changes,
         )  # fmt: skip
-        with self._locks.named(sorted(locks), seconds) if locks else contextlib.nullcontext():
+        with self._locks.named(locks, seconds) if locks else contextlib.nullcontext():
             outcome = self._runner.carry_out(
                 script, request, seconds=seconds, mark=Mark.from_text(row.mark) if row.mark else Mark.new(),
                 on_call=lambda call: log.append(_record(call, row)),

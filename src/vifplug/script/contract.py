@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
@@ -32,7 +33,8 @@ class Verb(StrEnum):
 
 
 _Word = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
-_LockName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")]
+_LockName = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9_.-]|\{[A-Za-z0-9_.-]+\}){1,64}\Z")]
+_PLACE = re.compile(r"\{([^}]+)\}")
 
 
 class RequestVif(Struct, frozen=True, kw_only=True):
@@ -195,7 +197,22 @@ class Info(Struct, frozen=True, kw_only=True):
     #: JSON Schema of its vif_details
     details_schema: dict[str, Any] | None = None
     #: named locks that the host holds around its verbs
+    #: named locks that the host holds around its verbs; see ``locks_for``
     locks: list[_LockName] = field(default_factory=list)
     #: dotted names that ``update`` applies to a live VIF, such as ``mtu`` and ``details.tag``
     update_fields: list[_Word] = field(default_factory=list)
     resident: bool = False
+
+
+def locks_for(names: Iterable[str], details: Mapping[str, Any]) -> list[str]:
+    """The locks that a script's verbs need for one VIF, sorted.
+
+    ``{key}`` in a name stands for that detail: one lock for each value. Where the binding does not
+    have the detail, or says false, the lock is not needed.
+    """
+    needed = set()
+    for name in names:
+        values = [details.get(key) for key in _PLACE.findall(name)]
+        if all(value is not None and value is not False for value in values):
+            needed.add(_PLACE.sub(lambda place: str(details[place[1]]), name))
+    return sorted(needed)
