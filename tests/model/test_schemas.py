@@ -11,24 +11,22 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-import vifplug
 from model.binding_samples import DETAILS, MAC, PORT, bindings
 from model.binding_samples import binding as a_binding
 from vifplug.errors import InvalidInput
 from vifplug.model import read_binding, to_json
-from vifplug.model.schema import write
+from vifplug.model.schema import SHIPPED, write
 from vifplug.script.contract import RequestHost, request_for
 
-FOLDER = Path(vifplug.__file__).parent / "schemas"
 VALIDATORS = {
     file.stem: jsonschema.Draft202012Validator(json.loads(file.read_bytes()))
-    for file in FOLDER.glob("*.json")
+    for file in SHIPPED.glob("*.json")
 }
 
 
 def test_the_shipped_schemas_are_those_that_the_structs_make(tmp_path: Path) -> None:
     write(tmp_path)
-    shipped = {file.name: file.read_text() for file in FOLDER.iterdir()}
+    shipped = {file.name: file.read_text() for file in SHIPPED.iterdir()}
     assert shipped == {file.name: file.read_text() for file in tmp_path.iterdir()}
 
 

@@ -109,10 +109,10 @@ def _from_port(value: dict[str, Any]) -> Vif:
 
 
 def _from_native(value: dict[str, Any]) -> Vif:
-    for key in value:
+    for key, found in value.items():
         if place := _ELSEWHERE.get(key):
             message = f"{key}: there is no such key; in a port binding it is {place}"
-            raise InvalidInput(message, field=key, value=portable(value[key]), allowed=place)
+            raise InvalidInput(message, field=key, value=portable(found), allowed=place)
     _lower(value, "id", _UUID)
     _lower(value, "address", _MAC)
     vif_type(value.get("vif_type"), "vif_type")

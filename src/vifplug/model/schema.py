@@ -15,6 +15,8 @@ from vifplug.model.details import ALIASES, SHAPES
 from vifplug.model.vif import PortBinding, Vif, VifType
 from vifplug.model.words import Mtu, ScriptName
 
+#: where they lie in the package
+SHIPPED = Path(__file__).parent.parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
 
@@ -28,8 +30,11 @@ def schemas() -> dict[str, dict[str, Any]]:
     return found | _contract()
 
 
-def write(directory: Path) -> list[Path]:
-    """Write every schema into ``directory`` as NAME.json and return the files."""
+def write(directory: Path = SHIPPED) -> list[Path]:
+    """Write every schema into ``directory`` as NAME.json and return the files.
+
+    After a change of the structs: ``python -c "from vifplug.model.schema import write; write()"``.
+    """
     files = []
     for name, schema in schemas().items():
         file = directory / f"{name}.json"
