@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_the_binding_comes_through_a_pipe(vifplug: Shell) -> None:
         assert ended.status == 0 and ended.json["id"] == binding(number)["id"]
 
 
+def test_a_probe_says_whether_the_network_answers(vifplug: Shell) -> None:
+    for command in ("link add br0 type bridge", "address add 10.0.0.1/24 dev br0", "link set br0 up"):
+        subprocess.run(["ip", *command.split()], check=True)
+    vifplug.world.on("plug", do='ip link set dev "$VIF_DEVNAME" master br0')
+    vifplug.real("plug", vifplug.file(binding()))
+    probed = vifplug.real("probe", ID, "10.0.0.1", "--address", "10.0.0.9/24")
+    assert probed.status == 0, probed.out
+    assert [line.split()[:2] for line in probed.out.splitlines()[1:3]] == [["arp", "ok"], ["ping", "ok"]]
+    probed = vifplug.real("probe", ID, "10.0.0.2", "--address", "10.0.0.9/24", "--timeout", "0.1")
+    assert probed.status == 1 and "no reply" in probed.out
+
+
 def test_the_steps_are_told_as_they_happen(vifplug: Shell) -> None:
     told = vifplug.real("-v", "plug", vifplug.file(binding())).err
     steps = [line.split("ms", 1)[1].split()[1] for line in told.splitlines()[:-1]]
@@ -78,6 +91,21 @@ def test_an_interrupted_plug_is_undone(
     assert links() == {}
     assert vifplug("list", "--json").json == []
     assert vifplug.world.asked() == ["plug", "unplug"]
+
+
+def test_an_interrupted_plug_of_many_ends_without_a_traceback(vifplug: Shell, fifo: Path) -> None:
+    vifplug.world.on("plug", do=f"echo begun > {fifo}; exec sleep 100")
+    with vifplug.config.open("a") as config:
+        config.write("plug = 0.5\n")
+    process = vifplug.start("plug", "--all", vifplug.file([binding(number) for number in range(1, 4)]))
+    with fifo.open() as pipe:
+        assert pipe.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("vifplug: interrupted") and len(err.splitlines()) == 1
+    assert links() == {}
+    assert vifplug("list", "--json").json == []
 
 
 def test_what_a_killed_process_left_is_recovered(vifplug: Shell, fifo: Path) -> None:

@@ -125,6 +125,11 @@ def test_what_a_failing_script_says_does_not_steer_the_terminal(vifplug: Shell) 
     assert "bad \\x1b[2J news" in ended.err and "\x1b" not in ended.err
 
 
+def test_a_file_name_does_not_steer_the_terminal(vifplug: Shell) -> None:
+    seen = _on_terminal("plug", "\x1b]0;gotcha\x07")
+    assert "\\x1b]0;gotcha\\x07: cannot be read" in seen and "\x1b]" not in seen
+
+
 def test_the_log_is_kept_after_unplug(vifplug: Shell) -> None:
     vifplug("plug", vifplug.file(binding()))
     vifplug("unplug", ID)

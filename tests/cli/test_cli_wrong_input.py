@@ -156,6 +156,7 @@ def test_a_vif_is_meant_by_its_id_its_beginning_or_its_device(vifplug: Shell) ->
     vifplug("plug", vifplug.file(binding()))
     for text in (ID, ID.upper(), ID[:4], ID[:13], ID[:35], ID[:8].upper(), "tap4c1b1b0a-7d"):
         assert vifplug("show", text, "--json").json["id"] == ID
+    assert vifplug("unplug", ID[:3]).status == 66  # too short to be meant for sure
 
 
 @pytest.mark.parametrize("verb", ["check", "show", "xml", "probe"])
