@@ -138,8 +138,8 @@ def test_an_update_keeps_the_present_request_until_it_is_done(state_dir: Path) -
 
 def test_old_and_many_calls_are_dropped(state_dir: Path) -> None:
     ledger = Ledger(state_dir, "boot")
-    ledger.keep_calls([call(started=float(n)) for n in range(10)])
-    ledger.keep_calls([call(OTHER, 9.0)])
+    ledger.unmark(ID, [call(started=float(n)) for n in range(10)])
+    ledger.unmark(OTHER, [call(OTHER, 9.0)])
     assert ledger.prune_calls(before=2.0, keep=5) == 2 + 3
     assert [c.started for c in ledger.calls(ID)] == [5.0, 6.0, 7.0, 8.0, 9.0]
     assert len(ledger.calls(OTHER)) == 1

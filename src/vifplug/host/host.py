@@ -22,6 +22,7 @@ from ..errors import (
 )
 from ..guest import interface_xml
 from ..model import Vif, read_binding
+from ..script.marks import Mark
 from ..script.trust import TrustedScript
 from .changes import How, plan
 from .devices import Devices
@@ -118,7 +119,7 @@ class Host:
     def _plug_again(self, row: Row, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
         record = row.record
         if record.lost:
-            if record.script is not None and record.script.name != vif.plug_script:
+            if record.request != vif:  # the backend may hold what only the old request undoes
                 self._work.disconnect(row)
             return self._work.connect(vif, script, seconds)
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
@@ -172,6 +173,7 @@ class Host:
         """
         started = time.monotonic()
         with self._locks.vif(vif_id, self.config.lock_wait):
+            self._work.kill_leftovers(vif_id)
             row = self._ledger.current(vif_id)
             rows = [row] if row is not None else self._ledger.debts(vif_id)
             if generation is not None:
@@ -204,6 +206,7 @@ class Host:
     def check(self, vif_id: str) -> CheckReport:
         """Compare a plugged VIF with the kernel, and ask its script: is it still as plugged?"""
         with self._locks.vif(vif_id, self.config.lock_wait):
+            self._work.kill_leftovers(vif_id)
             row = self._ledger.current(vif_id)
             if row is None:
                 raise _not_plugged(vif_id)
@@ -231,14 +234,15 @@ class Host:
             info = self._scripts.info(script)
             if info is None or "check" not in info.verbs:
                 return "no check", None
+            row = self._ledger.begin_check(row, Mark.new().to_text())
             reply = self._scripts.call(script, "check", row, row.record.request, log)
         except VerbNotSupported:
             return "no check", None
         except VifplugError as error:
             return "failed", error.message
         finally:
-            if log:
-                self._ledger.keep_calls(log)
+            if row.mark is not None:
+                self._ledger.unmark(row.record.id, log)
         drift += [
             Drift(what=found["what"], expected=found.get("expected"), found=found.get("found"))
             for found in reply.get("drift", ())

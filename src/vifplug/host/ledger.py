@@ -60,7 +60,18 @@ class Ledger:
 
     def unfinished(self) -> list[Row]:
         """The VIFs in the middle of something: by another process, or by one that died."""
-        return self._select("WHERE state IN ('plugging', 'updating', 'unplugging') ORDER BY changed")
+        return self._select(
+            "WHERE state IN ('plugging', 'updating', 'unplugging') OR mark IS NOT NULL ORDER BY changed"
+        )
+
+    def marks(self, vif_id: str) -> list[str]:
+        """What the processes of verbs that have no outcome yet carry, be it on a debt or on the VIF itself."""
+        return [
+            mark
+            for (mark,) in self._database.query(
+                "SELECT mark FROM vif WHERE id = ? AND mark IS NOT NULL", vif_id
+            )
+        ]
 
     def all(self) -> list[Row]:
         return self._select("ORDER BY created, id")
@@ -191,9 +202,28 @@ class Ledger:
 
         self._database.write(write)
 
-    def keep_calls(self, calls: Iterable[CallRecord]) -> None:
-        """Calls that change no state (check)."""
-        self._database.write(lambda connection: _keep_calls(connection, calls))
+    def begin_check(self, row: Row, mark: str) -> Row:
+        """Before a call that changes no state: its processes can be found, should ours die."""
+        record = row.record
+        self._database.write(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE vif SET mark = ? WHERE id = ? AND generation = ?",
+                    (mark, record.id, record.generation),
+                ).rowcount
+            )
+        )
+        return msgspec.structs.replace(row, mark=mark)
+
+    def unmark(self, vif_id: str, calls: Iterable[CallRecord] = ()) -> None:
+        """Nothing of the VIF's scripts runs any more; ``calls`` are those of a check."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            _keep_calls(connection, calls)
+            connection.execute("UPDATE vif SET mark = NULL WHERE id = ?", (vif_id,))
+            return True
+
+        self._database.write(write)
 
     def keep_info(self, digest: str, reply: dict[str, Any]) -> None:
         text = msgspec.json.encode(reply).decode()

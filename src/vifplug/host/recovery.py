@@ -90,6 +90,7 @@ class Recovery:
             with self._locks.try_vif(vif_id) as free:
                 if not free:
                     return "another call is at work on it"
+                self._work.kill_leftovers(vif_id)
                 rows = due(vif_id)
                 failures = [owed.message for row in rows if (owed := self._disconnect(row))]
                 return "; ".join(failures) if failures or not rows else None

@@ -62,26 +62,31 @@ class Work:
     def disconnect(self, row: Row, *, seconds: float | None = None) -> VifplugError | None:
         """Unplug by the recorded request; what could not be undone is on record as owed, and returned."""
         steps = Steps(row.record.id, self._on_step)
-        self.kill_leftovers(row)
         with steps.step("intent"):
             row = self._ledger.begin_unplug(row, Mark.new().to_text())
         return self._take_down(row, [], steps, seconds=seconds)
 
     def settle(self, vif_id: str) -> Row | None:
         """The VIF, out of whatever a crash left it in the middle of: plugged, or not there."""
+        self.kill_leftovers(vif_id)
         row = self._ledger.current(vif_id)
         if row is None or row.record.state is State.PLUGGED:
             return row
-        self.kill_leftovers(row)
         if row.record.state is State.UPDATING and not row.record.lost:
             return self._finish_change(row)
         self.disconnect(row)
         return None
 
-    def kill_leftovers(self, row: Row) -> None:
-        """End what is left of a verb whose process died: nothing may run beside the next verb."""
-        if row.mark and not row.record.lost:
-            kill_marked(Mark.from_text(row.mark))
+    def kill_leftovers(self, vif_id: str) -> None:
+        """End what is left of verbs whose process died: nothing may run beside the next verb.
+
+        The VIF's lock is ours, so a mark on record is that of a process that is gone.
+        """
+        marks = self._ledger.marks(vif_id)
+        for mark in marks:
+            kill_marked(Mark.from_text(mark))
+        if marks:
+            self._ledger.unmark(vif_id)
 
     # --- forward -----------------------------------------------------------------------------
 
