@@ -57,7 +57,11 @@ def test_the_only_groups_are_the_mark(call: Caller) -> None:
 
 
 def test_directory_umask_and_process_group_are_the_contracts(call: Caller) -> None:
-    ended = call("pwd >&2; umask >&2; cut -d' ' -f1,5 /proc/$$/stat >&2")
+    before = os.umask(0o077)
+    try:
+        ended = call("pwd >&2; umask >&2; cut -d' ' -f1,5 /proc/$$/stat >&2")
+    finally:
+        os.umask(before)
     directory, umask, numbers = ended.stderr.split("\n")[:3]
     assert (directory, umask) == ("/", "0022")
     pid, group = numbers.split()

@@ -55,7 +55,7 @@ def test_only_what_carries_both_groups_is_ended() -> None:
 
 def test_within_the_grace_a_process_may_leave_in_order() -> None:
     mark = Mark.new()
-    with start(mark, "sh", "-c", "trap 'exit 7' TERM; echo; sleep 3600 & wait") as process:
+    with start(mark, "sh", "-c", "trap 'exit 7' TERM; sleep 3600 & echo; wait") as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert kill_marked(mark, grace=30) == 2
