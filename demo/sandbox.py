@@ -18,6 +18,8 @@ from vifplug.config import Config, Trust
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _PR_SET_CHILD_SUBREAPER = 36
+#: whose a file is that belongs to no user of this namespace (/proc/sys/kernel/overflowuid)
+_NOBODY = 65534
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _SHIPPED = Path(vifplug.__file__).parent / "scripts" / "linux-bridge"
@@ -51,10 +53,10 @@ def enter() -> Sandbox:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     notes = []
     owners = [0]
-    if ordinary_user:
-        owners = [0, 65534]
+    if Path("/usr").stat().st_uid == _NOBODY:
+        owners.append(_NOBODY)
         notes.append(
-            "You are not root: files of the real root look like user 65534's here, so 65534 is trusted too."
+            "In a user namespace, the real root's files look like user 65534's: so 65534 is trusted too."
         )
 
     base = _scratch()

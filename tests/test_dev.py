@@ -74,6 +74,7 @@ def test_an_old_python_is_named_with_what_is_needed(fresh: Path, tmp_path: Path)
     assert not (fresh / ".venv").exists()
 
 
+@pytest.mark.real_root
 def test_a_user_without_python3_venv_is_told_the_package(fresh: Path) -> None:
     bare = fake_python(
         fresh / "python3",
@@ -89,6 +90,7 @@ def test_a_user_without_python3_venv_is_told_the_package(fresh: Path) -> None:
     )
 
 
+@pytest.mark.real_root
 def test_somebody_elses_checkout_is_not_touched(fresh: Path) -> None:
 
     done = run("setpriv", "--reuid=1234", "--clear-groups", fresh / "dev", "demo")

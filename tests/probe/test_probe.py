@@ -234,6 +234,7 @@ def test_a_tap_that_goes_away_while_open_is_said_so(tap: str) -> None:
             guest.arp("10.0.0.1")
 
 
+@pytest.mark.real_root
 def test_a_user_without_privilege_gets_a_reason(tap: str) -> None:
     reports: list[ProbeReport] = []
 
