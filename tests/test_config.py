@@ -197,6 +197,7 @@ def test_a_file_that_others_can_write_is_refused(write: Write) -> None:
     assert load(path, {}).config.workers == 3
 
 
+@pytest.mark.real_root
 @as_root
 def test_a_file_of_another_user_is_refused(write: Write) -> None:
     path = write("workers = 3\n")
@@ -218,6 +219,7 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     assert load(str(file), {}).path == str(file)
 
 
+@pytest.mark.real_root
 @as_root
 def test_a_link_is_as_good_as_the_place_it_leads_to(write: Write, tmp_path: Path) -> None:
     folder = tmp_path / "theirs"

@@ -92,6 +92,7 @@ def test_a_place_without_a_binding_is_named(vifplug: Shell, place: str, told: st
     _untouched(vifplug)
 
 
+@pytest.mark.real_root
 def test_a_file_that_may_not_be_read_is_named(vifplug: Shell) -> None:
     """As an ordinary user, since root may read everything. The program is loaded while it is still root."""
     file = vifplug.file(binding())

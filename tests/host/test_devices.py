@@ -121,6 +121,7 @@ def test_a_guest_can_open_it_with_the_queues_that_were_asked_for(queues: int) ->
         os.close(guest)
 
 
+@pytest.mark.real_root
 def test_owner_and_group_are_set_by_name_or_number() -> None:
     Devices(Device(owner="nobody", group="12345"), "ledger").ensure(vif())
     details = ip("-d", "link", "show", "tap1")

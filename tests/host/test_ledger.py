@@ -218,6 +218,7 @@ def test_a_disk_full_from_the_start_is_said(small_disk: Path) -> None:
         Ledger(small_disk / "state", "boot")
 
 
+@pytest.mark.real_root
 def test_a_state_directory_that_others_may_write_is_refused(state_dir: Path) -> None:
     state_dir.mkdir()
     state_dir.chmod(0o777)

@@ -51,6 +51,7 @@ def test_a_grant_widens_by_exactly_what_it_names(call: Caller) -> None:
     }
 
 
+@pytest.mark.real_root
 def test_the_only_groups_are_the_mark(call: Caller) -> None:
     mark = Mark.new()
     assert sorted(map(int, status(call(STATUS, mark=mark))["Groups"].split())) == sorted(mark.groups)
@@ -131,6 +132,7 @@ def test_a_script_may_make_devices_in_its_network_namespace(call: Caller, netns:
     )
 
 
+@pytest.mark.real_root
 @pytest.mark.parametrize(
     ("what", "needs"),
     [
@@ -199,6 +201,7 @@ def test_without_setpcap_a_root_with_no_more_than_the_grant_may_run_scripts(call
     )
 
 
+@pytest.mark.real_root
 def test_an_ordinary_user_without_any_capability_may_run_scripts(call: Caller) -> None:
     call.place.write("s", STATUS)
     ended = as_user(lambda: call_as(call))
@@ -208,12 +211,14 @@ def test_an_ordinary_user_without_any_capability_may_run_scripts(call: Caller) -
     assert status(ended)["NoNewPrivs"] == "1"
 
 
+@pytest.mark.real_root
 def test_an_ordinary_user_in_a_user_namespace_may_run_scripts_that_make_devices(call: Caller) -> None:
     call.place.write("s", f"{STATUS}; ip link add vp0 type bridge")
     ended = as_user(lambda: call_as(call), namespaces=True)
     assert sets(ended) == {"CapInh": NET, "CapPrm": NET, "CapEff": NET, "CapBnd": NET, "CapAmb": 0}
 
 
+@pytest.mark.real_root
 def test_a_service_user_with_a_capability_hands_it_on(call: Caller) -> None:
     """As under systemd with User= and AmbientCapabilities=CAP_NET_ADMIN."""
     call.place.write("s", STATUS)

@@ -69,6 +69,7 @@ def test_a_daemon_that_left_session_parents_and_environment_is_ended(call: Calle
     past_deadline(call, f"{DAEMON}\n{FOREVER}")
 
 
+@pytest.mark.real_root
 def test_a_daemon_is_only_reached_because_of_the_mark(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: without the search for the mark, the daemons live."""
     mark = Mark.new()

@@ -43,6 +43,7 @@ def start(mark: Mark, *command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, extra_groups=list(mark.groups), stdout=subprocess.PIPE)
 
 
+@pytest.mark.real_root
 def test_only_what_carries_both_groups_is_ended() -> None:
     mark = Mark.new()
     with subprocess.Popen(["sleep", "3600"], extra_groups=[mark.groups[0]]) as other:
@@ -53,6 +54,7 @@ def test_only_what_carries_both_groups_is_ended() -> None:
         other.kill()
 
 
+@pytest.mark.real_root
 def test_within_the_grace_a_process_may_leave_in_order() -> None:
     mark = Mark.new()
     with start(mark, "sh", "-c", "trap 'exit 7' TERM; sleep 3600 & echo; wait") as process:
@@ -62,6 +64,7 @@ def test_within_the_grace_a_process_may_leave_in_order() -> None:
         assert process.wait() == 7
 
 
+@pytest.mark.real_root
 def test_a_zombie_is_not_a_process_that_lives() -> None:
     mark = Mark.new()
     with start(mark, "true") as process:
@@ -78,6 +81,7 @@ def test_the_trace_in_an_environment_is_a_mark_too() -> None:
         assert process.wait() == -9
 
 
+@pytest.mark.real_root
 def test_the_process_that_ends_others_spares_itself() -> None:
     mark = Mark.new()
     text = f"from vifplug.script.marks import *; print(kill_marked(Mark.from_text({mark.to_text()!r})))"
@@ -91,6 +95,7 @@ def test_the_process_that_ends_others_spares_itself() -> None:
     assert done.stdout == "0\n"
 
 
+@pytest.mark.real_root
 def test_what_cannot_be_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible wait cannot be had here: signals that do nothing stand in."""
     mark = Mark.new()
@@ -120,6 +125,7 @@ def test_when_the_host_process_was_killed_its_script_is_found_by_the_mark(
     assert kill_marked(Mark.from_text(mark.to_text())) >= 1
 
 
+@pytest.mark.real_root
 def test_an_ordinary_user_in_a_namespace_of_his_own_ends_what_he_started(call: Caller) -> None:
     """There groups cannot be set, and the trace in the environment is the mark."""
     call.place.write("s", "setsid sh -c 'sleep 3600 & sleep 3600' & cat /proc/self/status >&2; sleep 3600")

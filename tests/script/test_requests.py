@@ -69,6 +69,7 @@ def test_an_interpreter_that_may_not_be_executed_is_named(call: Caller) -> None:
     assert f"its interpreter '{plain}'" in not_started(call, f"#!{plain}\n")
 
 
+@pytest.mark.real_root
 def test_a_script_that_another_user_may_not_execute_is_told_so(call: Caller) -> None:
     call.place.write("s", ":", mode=0o744)
 
