@@ -60,6 +60,8 @@ def test_the_request_is_the_contracts_json() -> None:
             "mtu": 1450,
             "queues": 1,
             "bandwidth": None,
+            "vnic_type": None,
+            "profile": {},
             "details": {
                 "physical_network": "physnet1", "tag": 5, "trusted": True, "rates": [1, 2], "none": None,
             },

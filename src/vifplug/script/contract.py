@@ -45,6 +45,9 @@ class RequestVif(Struct, frozen=True, kw_only=True):
     mtu: int | None
     queues: int
     bandwidth: model.Bandwidth | None
+    #: what Neutron calls binding:vnic_type ("normal", "direct", …) and binding:profile
+    vnic_type: str | None
+    profile: dict[str, Any]
     #: all of vif_details, as the network service sent it
     details: dict[str, Any]
 
@@ -161,6 +164,8 @@ def request_for(
             mtu=vif.mtu,
             queues=vif.queues,
             bandwidth=vif.bandwidth,
+            vnic_type=vif.vnic_type,
+            profile=vif.profile,
             details=vif.details,
         ),
         network=network,
