@@ -19,6 +19,7 @@ from vifplug.config.check import dotted
 from vifplug.config.example import example
 from vifplug.config.loader import Loaded, _lines
 from vifplug.errors import ConfigError
+from vifplug.script.contract import Info
 
 Write = Callable[[str], str]
 
@@ -233,6 +234,20 @@ def test_a_link_is_as_good_as_the_place_it_leads_to(write: Write, tmp_path: Path
     link.unlink()
     link.symlink_to(write("workers = 7\n"))
     assert load(str(link), {}).config.workers == 7
+
+
+def test_the_locks_of_the_configuration_are_named_as_those_of_a_script_s_info(write: Write) -> None:
+    for name in ("iptables", "bridge-{bridge}", "{vlan.id}", "a b", "{", "{}", "", "x" * 65, "a/b"):
+        try:
+            msgspec.convert({"name": "a", "locks": [name]}, Info)
+            allowed = True
+        except msgspec.ValidationError:
+            allowed = False
+        path = write(f"[script.a]\nlocks = ['{name}']\n")
+        if allowed:
+            assert load(path, {}).config.script["a"].locks == [name]
+        else:
+            assert "must be the name of a lock" in _mistakes(path)[0]
 
 
 # --- the example ---------------------------------------------------------------------------------

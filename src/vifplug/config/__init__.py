@@ -32,8 +32,10 @@ Sha256 = Annotated[
 LockName = Annotated[
     str,
     Meta(
-        pattern=r"\A[A-Za-z0-9_.\-]{1,64}\Z",
-        extra={"allowed": "the name of a lock: 1 to 64 of the characters A-Z a-z 0-9 _ . -"},
+        pattern=r"\A(?:[A-Za-z0-9_.-]|\{[A-Za-z0-9_.-]+\}){1,64}\Z",
+        extra={
+            "allowed": "the name of a lock: 1 to 64 of A-Z a-z 0-9 _ . - and {DETAIL}, such as bridge-{bridge}"
+        },
     ),
 ]
 
@@ -135,7 +137,9 @@ class ScriptSettings(_Section, frozen=True, kw_only=True):
     )
     locks: Annotated[
         list[LockName],
-        Meta(description="locks that the host takes around its verbs, beside those that its info names"),
+        Meta(
+            description="locks taken around its verbs, beside those of its info; {DETAIL} stands for that detail"
+        ),
     ] = field(default_factory=list)
     info: Annotated[bool, Meta(description="false for a script that must never be asked for info")] = True
     details: Annotated[

@@ -16,7 +16,7 @@ _SCRIPT_EXAMPLE: dict[str, Any] = {
     "capabilities": ["CAP_SYS_ADMIN"],
     "environment": {"OVS_RUNDIR": "/run/openvswitch"},
     "deadlines": {"plug": 60.0},
-    "locks": ["iptables"],
+    "locks": ["iptables", "bridge-{bridge}"],
     "info": True,
     "details": {"bridge": "br-int"},
 }
