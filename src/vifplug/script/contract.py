@@ -201,7 +201,6 @@ class Info(Struct, frozen=True, kw_only=True):
     vif_types: list[_Word] = field(default_factory=list)
     #: JSON Schema of its vif_details
     details_schema: dict[str, Any] | None = None
-    #: named locks that the host holds around its verbs
     #: named locks that the host holds around its verbs; see ``locks_for``
     locks: list[_LockName] = field(default_factory=list)
     #: dotted names that ``update`` applies to a live VIF, such as ``mtu`` and ``details.tag``
