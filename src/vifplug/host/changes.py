@@ -11,6 +11,8 @@ from ..script.contract import Info
 
 #: another device, or another script, is another VIF in all but name
 _IDENTITY = {"shape", "devname", "address", "queues", "plug_script"}
+#: what no script can change on a live VIF, whatever it offers
+_FIXED = {"devname", "queues", "plug_script", "shape.type", "shape.made_by"}
 #: only libvirt acts on these; the guest XML shows them
 _GUEST = {"model", "driver", "bandwidth", "boot_order", "alias", "link_state"}
 #: what the script may want to know, and can do without
@@ -45,7 +47,7 @@ def plan(old: Vif, new: Vif, info: Info | None) -> Change:
     if not fields:
         return Change(How.SAME, [], [])
     updates = set(info.update_fields) if info is not None and "update" in info.verbs else set()
-    offered = {name for name in fields if _names(name) & updates}
+    offered = {name for name in fields if _names(name) & updates} - _FIXED
     identity = [name for name in fields if _root(name) in _IDENTITY and name not in offered]
     details = [name for name in fields if _root(name) == "details" and name not in offered]
     mtu = ["mtu"] if "mtu" in fields and not (new.made_here or "mtu" in offered) else []

@@ -112,9 +112,14 @@ class Host:
         return _timed(plugged, started)
 
     def _stands(self, row: Row, vif: Vif) -> bool:
-        """Whether the VIF is plugged just so, and the kernel agrees."""
+        """Whether the VIF is plugged just so, nothing was left undone since, and the kernel agrees."""
         record = row.record
-        return not record.lost and record.request == vif and not self._devices.drift(record.vif, row.master)
+        return (
+            record.request == vif
+            and not record.lost
+            and record.error is None
+            and not self._devices.drift(record.vif, row.master)
+        )
 
     def _plug_again(self, row: Row, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
         record = row.record

@@ -6,8 +6,11 @@ outcome after, and leaves either the thing done, the thing undone, or a debt on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from ..errors import UndoIncomplete, VifplugError
 from ..guest import interface_xml
@@ -20,6 +23,8 @@ from .ledger import Ledger, Row
 from .results import CallRecord, Plugged, Record, State
 from .scripts import Scripts, reference
 from .steps import OnStep, Steps
+
+_ETH_DATA_LEN = 1500  # linux/if_ether.h
 
 
 class Work:
@@ -56,7 +61,7 @@ class Work:
             return self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields)
         except BaseException as error:
             _stop_if_interrupted(row, error)
-            self._put_back(row, script, verbs, steps, log, error)
+            self._put_back(row, script, verbs, steps, log, error, change.fields)
             raise
 
     def disconnect(self, row: Row, *, seconds: float | None = None) -> VifplugError | None:
@@ -104,7 +109,7 @@ class Work:
         """Device, script, reply, guest XML, outcome: the same for a plug and for a change."""
         if vif.made_here:
             with steps.step("device", vif.devname):
-                self._devices.ensure(vif)
+                self._devices.ensure(_with_mtu(vif, changes))
         reply = {} if "plug" in verbs else _still_true(row.reply, changes)
         if script is not None:
             for verb in verbs:
@@ -162,19 +167,20 @@ class Work:
         steps: Steps,
         log: list[CallRecord],
         error: BaseException,
+        changes: Sequence[str],
     ) -> None:
         """After a change that failed: kernel and backend back to the recorded request, as far as can be."""
-        old = row.record.request
-        try:
-            if old.made_here:
-                with steps.step("undo device", old.devname):
-                    self._devices.ensure(row.record.vif)
-            if verbs and script is not None and old != row.record.next_request:
-                verb = "update" if verbs[-1] == "update" else "plug"
-                with steps.step(f"undo script {verb}", script.path):
-                    self._scripts.call(script, verb, row, old, log)
-        except VifplugError as failure:
-            _add(error, f"and going back failed too ({failure.message}); see 'vifplug check {old.id}'")
+        old, new = row.record.request, row.record.next_request
+        failures: list[str] = []
+        if old.made_here:
+            with _noted(failures), steps.step("undo device", old.devname):
+                self._devices.ensure(_with_mtu(row.record.vif, changes))
+        if script is not None and new is not None and new != old:
+            for verb in verbs:
+                with _noted(failures), steps.step(f"undo script {verb}", script.path):
+                    self._scripts.call(script, verb, row, new if verb == "unplug" else old, log)
+        if failures:
+            _add(error, f"and going back failed too ({'; '.join(failures)}); see 'vifplug check {old.id}'")
         kept = (
             error
             if isinstance(error, VifplugError)
@@ -227,6 +233,11 @@ def _verbs(change: Change, script: TrustedScript | None) -> list[str]:
     return {How.SAME: ["plug"], How.UPDATE: ["update"], How.REPLUG: ["unplug", "plug"]}[change.how]
 
 
+def _with_mtu(vif: Vif, changes: Sequence[str]) -> Vif:
+    """The VIF, with the MTU that a tap is made with where a change takes away the one that was asked for."""
+    return msgspec.structs.replace(vif, mtu=_ETH_DATA_LEN) if vif.mtu is None and "mtu" in changes else vif
+
+
 def _still_true(reply: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """What a script answered before, but for fields that the caller has since asked to be otherwise."""
     changed = {name.rsplit(".", 1)[-1] for name in changes}
@@ -237,6 +248,15 @@ def _stop_if_interrupted(row: Row, error: BaseException) -> None:
     """Ctrl-C ends our wait for a script, not the script."""
     if not isinstance(error, Exception) and row.mark:
         kill_marked(Mark.from_text(row.mark))
+
+
+@contextlib.contextmanager
+def _noted(failures: list[str]) -> Iterator[None]:
+    """What fails on the way back is noted, and the rest of the way is gone all the same."""
+    try:
+        yield
+    except VifplugError as failure:
+        failures.append(failure.message)
 
 
 def _add(error: BaseException, text: str) -> None:
