@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,14 @@ def test_root_without_capabilities_is_told_why(netns: None) -> None:
 
 
 def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
-    on_terminal = ["script", "--quiet", "--return", "--command", f"{sys.executable} -m demo", "/dev/null"]
+    on_terminal = [
+        "script",
+        "--quiet",
+        "--return",
+        "--command",
+        f"{shlex.quote(sys.executable)} -m demo",
+        "/dev/null",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TERM": "xterm"}
     environment.pop("NO_COLOR", None)
 
@@ -137,7 +145,7 @@ def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
 
 def test_a_reader_who_leaves_early_gets_no_traceback() -> None:
     told = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m demo | head -n 1"],
+        ["sh", "-c", f"{shlex.quote(sys.executable)} -m demo | head -n 1"],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,

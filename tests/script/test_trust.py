@@ -61,6 +61,7 @@ def test_a_script_that_others_may_write_is_refused(trusted_dir: TrustedDir, mode
     )
 
 
+@pytest.mark.real_root
 def test_a_script_of_somebody_else_is_refused(trusted_dir: TrustedDir) -> None:
     path = trusted_dir.write("s", ":")
     os.chown(path, NOBODY, 0)
@@ -70,6 +71,7 @@ def test_a_script_of_somebody_else_is_refused(trusted_dir: TrustedDir) -> None:
     assert Catalogue(trusted_dir.config(owners=[0, NOBODY])).find("s").path == str(path)
 
 
+@pytest.mark.real_root
 def test_a_user_without_a_name_is_told_by_number(trusted_dir: TrustedDir) -> None:
     os.chown(trusted_dir.write("s", ":"), 54321, 0)
     assert "belongs to 54321 (uid 54321)" in refusal(trusted_dir)
@@ -100,6 +102,7 @@ def test_an_empty_file_is_refused(trusted_dir: TrustedDir) -> None:
     assert refusal(trusted_dir) == f"{path} is empty"
 
 
+@pytest.mark.real_root
 def test_what_is_no_file_is_refused(trusted_dir: TrustedDir) -> None:
     at = trusted_dir.path
     os.mkfifo(at / "fifo", 0o755)
@@ -114,11 +117,13 @@ def test_what_is_no_file_is_refused(trusted_dir: TrustedDir) -> None:
         assert refusal(trusted_dir, "socket") == f"{at}/socket is a socket, not a regular file"
 
 
+@pytest.mark.real_root
 def test_a_script_that_cannot_be_read_is_refused(trusted_dir: TrustedDir) -> None:
     trusted_dir.write("s", ":", mode=0o711)
     assert "cannot be read, so nobody knows what is in it" in as_user(lambda: refusal(trusted_dir))
 
 
+@pytest.mark.real_root
 def test_an_access_list_that_lets_somebody_write_is_seen(trusted_dir: TrustedDir) -> None:
     """Its mask shows in the group bits (acl(5))."""
     path = trusted_dir.write("s", ":")
@@ -149,6 +154,7 @@ def test_a_sticky_bit_mends_nothing(trusted_dir: TrustedDir) -> None:
     assert "may be written by everybody (mode 1777), and its sticky bit does not mend that" in reason
 
 
+@pytest.mark.real_root
 def test_a_directory_of_somebody_else_is_refused(trusted_dir: TrustedDir) -> None:
     trusted_dir.write("s", ":")
     os.chown(trusted_dir.path, NOBODY, 0)
@@ -158,6 +164,7 @@ def test_a_directory_of_somebody_else_is_refused(trusted_dir: TrustedDir) -> Non
     )
 
 
+@pytest.mark.real_root
 def test_a_directory_that_its_owner_may_swap_cannot_be_swapped_in(trusted_dir: TrustedDir) -> None:
     """The race that matters: nobody's directory holds root's script until it is checked."""
     theirs = trusted_dir.path / "theirs"
@@ -211,6 +218,7 @@ def test_every_hop_must_lie_in_a_trusted_place(trusted_dir: TrustedDir, elsewher
     assert f"leads to {elsewhere}/hop, outside the trusted places" in refusal(trusted_dir)
 
 
+@pytest.mark.real_root
 def test_a_link_of_somebody_else_is_refused(trusted_dir: TrustedDir) -> None:
     trusted_dir.write("real", ":")
     link = trusted_dir.path / "s"
@@ -297,6 +305,7 @@ def test_a_missing_script_is_named_with_the_places_searched_and_those_like_it(
     )
 
 
+@pytest.mark.real_root
 def test_a_missing_path_is_named(trusted_dir: TrustedDir) -> None:
     with pytest.raises(ScriptNotFound, match="/usr/bin/neutron-none-vif-plug: install"):
         Catalogue(trusted_dir.config(allow=["/usr/bin/neutron-*-vif-plug"])).find(

@@ -35,7 +35,7 @@ class _Reply(NamedTuple):
     checksum_ok: bool
 
 
-class NoLease(Exception):  # noqa: N818 (an outcome of the question, told in the report)
+class NoLease(Exception):
     """Why no lease came: a sentence."""
 
 
