@@ -56,6 +56,12 @@ def test_a_script_may_use_its_grace_to_leave_in_order(call: Caller) -> None:
     assert ended.seconds < 5
 
 
+def test_a_stopped_script_has_its_grace_too(call: Caller) -> None:
+    ended = call("trap 'echo cleaned >&2; exit 0' TERM; kill -STOP $$", seconds=0.2, grace=10.0)
+    assert ended.stderr == "cleaned\n"
+    assert ended.seconds < 5
+
+
 def test_a_script_that_ignores_sigterm_is_killed(call: Caller) -> None:
     ended = past_deadline(call, "trap '' TERM; while :; do sleep 1; done")
     assert ended.signal == signal.SIGKILL
@@ -168,6 +174,8 @@ def test_what_a_failed_script_left_in_the_background_is_ended(call: Caller) -> N
     call("sleep 3600 & exit 3", mark=mark)
     assert alive(mark) == 0
     call("setsid sleep 3600 & exit 3", mark=mark)
+    assert alive(mark) == 0
+    call("sleep 3600 </dev/null >/dev/null 2>&1 & exit 3", mark=mark)
     assert alive(mark) == 0
 
 

@@ -137,6 +137,19 @@ def test_a_caller_without_standard_descriptors_can_call(call: Caller) -> None:
     assert ended.stderr.startswith('{"protocol":1')
 
 
+def test_pipes_never_take_the_place_of_a_callers_missing_standard_error(call: Caller) -> None:
+    """Else what the caller logs there would land in the reply."""
+
+    def strange_caller() -> Call:
+        for fd in (0, 1, 2):
+            os.close(fd)
+        return call("ls /proc/$PPID/fd >&2", settings=ScriptSettings(capabilities=["CAP_SYS_PTRACE"]))
+
+    ended = in_child(strange_caller)
+    assert ended.error is None, ended.stderr
+    assert not {"0", "1", "2"} & set(ended.stderr.split())
+
+
 def test_an_interrupted_call_leaves_nothing_running(call: Caller, tmp_path: Path) -> None:
     mark = Mark.new()
     fifo = tmp_path / "ready"
