@@ -149,7 +149,7 @@ def agree(world: World, host: Host) -> dict[str, State]:
 
     A VIF is plugged, with its device and both parts of its port as the record has them; or it is
     not on record, and nothing of it is anywhere; or the ledger says what it owes, and its device
-    is gone.
+    is gone; or it is plugged, and the ledger says why a change of it could not be put back.
     """
     backend = world.backend
     assert not (backend / "overlap").exists(), (backend / "overlap").read_text()
@@ -157,15 +157,16 @@ def agree(world: World, host: Host) -> dict[str, State]:
     assert {record.state for record in records} <= {State.PLUGGED, State.DEBT}, records
     plugged = {record.id: record for record in records if record.state is State.PLUGGED}
     owing = {record.id for record in records if record.state is State.DEBT}
+    unsure = {vif_id for vif_id, record in plugged.items() if record.error is not None}
     assert {(link.alias or "").rsplit(":", 1)[-1] for link in links().values()} == set(plugged)
-    for vif_id in plugged:
+    for vif_id in set(plugged) - unsure:
         report = host.check(vif_id)
         assert report.ok, report
         assert report.script in ("asked", "no script")
-    with_script = {vif_id for vif_id, record in plugged.items() if record.script is not None}
+    with_script = {vif_id for vif_id in set(plugged) - unsure if plugged[vif_id].script is not None}
     for part in ("wire", "port"):
         there = {path.name.removeprefix(f"{part}-"): path for path in backend.glob(f"{part}-*")}
-        assert with_script <= set(there) <= with_script | owing, (part, set(there), records)
+        assert with_script <= set(there) <= with_script | owing | unsure, (part, set(there), records)
         for vif_id in with_script:
             request = json.loads(there[vif_id].read_text())
             assert request["vif"]["details"] == plugged[vif_id].request.details
