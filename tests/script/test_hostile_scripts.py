@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -88,10 +89,32 @@ def test_a_script_that_forks_without_end_is_ended(call: Caller) -> None:
     past_deadline(call, "f() { sleep 3600 & [ $1 -gt 40 ] || { f $(($1 + 1)) & wait; }; }\nf 0; wait")
 
 
-def test_a_python_thread_group_without_its_leader_is_ended(call: Caller) -> None:
-    """Its first thread is gone, so its state is that of a zombie; the others live on."""
-    text = "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n"
-    past_deadline(call, f"#!/usr/bin/python3 -IS\n{text}ctypes.CDLL(None).pthread_exit(None)\n")
+def test_a_daemon_whose_first_thread_is_gone_is_ended(call: Caller) -> None:
+    """Its state is that of a zombie, but its other threads live on."""
+    text = """#!/usr/bin/python3 -IS
+import ctypes, os, threading, time
+if os.fork():
+    time.sleep(3600)
+os.setsid()
+threading.Thread(target=time.sleep, args=(3600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    mark = Mark.new()
+    ended = call(text, seconds=1.0, grace=0.1, mark=mark)
+    assert ended.outcome == "timed_out"
+    left = [
+        status
+        for status in Path("/proc").glob("[0-9]*/status")
+        if str(mark.groups[0]) in _text(status) and "Threads:\t1\n" not in _text(status)
+    ]
+    assert left == []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def test_one_that_hangs_delays_no_other(call: Caller) -> None:
