@@ -208,6 +208,20 @@ def test_an_update_that_cannot_be_put_back_says_so_and_the_next_plug_asks_the_sc
     assert not host.plug(with_details(tag=1)).changed
 
 
+def test_a_change_begins_where_the_record_says_once_one_before_it_could_not_be_put_back(two: World) -> None:
+    host = two.host()
+    host.plug(with_details(color="red"))
+    at(two, "plug", 1, "exit 1")
+    with pytest.raises(ScriptFailed, match="going back failed too"):
+        host.plug(with_details(color="blue"))
+    with pytest.raises(ScriptFailed):
+        host.update({**with_details(color="red"), "mtu": 1400})
+    at(two, "plug", 1, None)
+    host.update({**with_details(color="red"), "mtu": 1400})
+    assert agree(two, host) == {ID: State.PLUGGED}
+    assert host.show(ID).error is None
+
+
 # --- plug with a changed binding -------------------------------------------------------------------
 
 

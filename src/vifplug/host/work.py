@@ -20,6 +20,7 @@ from ..script.trust import TrustedScript
 from .changes import Change, How, plan
 from .devices import Devices
 from .ledger import Ledger, Row
+from .residents import end_ownerless
 from .results import CallRecord, Plugged, Record, State
 from .scripts import Scripts, reference
 from .steps import OnStep, Steps
@@ -52,6 +53,8 @@ class Work:
         self, row: Row, vif: Vif, script: TrustedScript | None, change: Change, seconds: float | None
     ) -> Plugged:
         """Carry out a change on a live VIF; when it fails, go back to what was, and never take the VIF away."""
+        if row.record.error is not None and change.how in (How.RECORD, How.UPDATE):
+            row = self._mend(row, script, seconds)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
         verbs = _verbs(change, script)
@@ -63,6 +66,12 @@ class Work:
             _stop_if_interrupted(row, error)
             self._put_back(row, script, verbs, steps, log, error, change.fields)
             raise
+
+    def _mend(self, row: Row, script: TrustedScript | None, seconds: float | None) -> Row:
+        """Bring a VIF whose last change could not be put back to its recorded request, so that the next one
+        starts from there."""
+        self.change(row, row.record.request, script, Change(How.SAME, [], []), seconds)
+        return self._ledger.current(row.record.id) or row
 
     def disconnect(self, row: Row, *, seconds: float | None = None) -> VifplugError | None:
         """Unplug by the recorded request; what could not be undone is on record as owed, and returned."""
@@ -91,6 +100,7 @@ class Work:
         for mark in marks:
             kill_marked(Mark.from_text(mark))
         if marks:
+            end_ownerless(self._ledger)
             self._ledger.unmark(vif_id)
 
     # --- forward -----------------------------------------------------------------------------
