@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -198,7 +199,11 @@ def test_what_a_failed_script_left_in_the_background_is_ended(call: Caller) -> N
     assert alive(mark) == 0
     call("setsid sleep 3600 & exit 3", mark=mark)
     assert alive(mark) == 0
-    call("sleep 3600 </dev/null >/dev/null 2>&1 & exit 3", mark=mark)
+    ready = call.place.path / "ready"
+    os.mkfifo(ready)
+    call(
+        f"sh -c 'exec >/dev/null 2>&1; echo > {ready}; exec sleep 3600' & read x < {ready}; exit 3", mark=mark
+    )
     assert alive(mark) == 0
 
 
