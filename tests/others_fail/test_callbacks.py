@@ -46,7 +46,7 @@ def calls_back(world: World) -> World:
 
 def test_a_script_may_ask_the_host_what_it_has(calls_back: World) -> None:
     calls_back.on(
-        "plug", do="$vifplug list --json > $backend/list; $vifplug show $VIF_ID --json > $backend/show"
+        "back-plug", do="$vifplug list --json > $backend/list; $vifplug show $VIF_ID --json > $backend/show"
     )
     host = calls_back.host()
     host.plug(binding(script="calls-back"))
