@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from ..model.learn import learn
 from ..model.vif import Vif
 
 
@@ -171,3 +172,6 @@ class ScriptEntry(_Result, frozen=True, kw_only=True):
     #: why it would not run
     reason: str | None
     info: dict[str, Any] | None
+
+
+learn(CallRecord, ScriptRef)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from vifplug.model.checks import Wrong, check_ip, check_network
+from vifplug.model.learn import learn
 from vifplug.model.words import (
     Alias,
     DeviceName,
@@ -387,3 +388,6 @@ class Vif(_Common, frozen=True, kw_only=True):
             raise Wrong(
                 "address", self.address, "an address that does not begin with fe, the host's own prefix"
             )
+
+
+learn(PortBinding, Vif)

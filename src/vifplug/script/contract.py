@@ -16,6 +16,7 @@ from vifplug._version import CONTRACT_VERSION
 
 from ..errors import InvalidInput
 from ..model import vif as model
+from ..model.learn import learn
 
 #: the one version of the contract that this host speaks
 PROTOCOL = CONTRACT_VERSION
@@ -220,3 +221,6 @@ def locks_for(names: Iterable[str], details: Mapping[str, Any]) -> list[str]:
         if all(value is not None and value is not False for value in values):
             needed.add(_PLACE.sub(lambda place: str(details[place[1]]), name))
     return sorted(needed)
+
+
+learn(RequestNetwork, RequestInstance, Info)

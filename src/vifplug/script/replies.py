@@ -17,6 +17,7 @@ from ..errors import (
     ScriptFailed,
     VerbNotSupported,
 )
+from ..model.learn import learn
 from .contract import Info, Verb
 
 #: a script's standard output may be this long
@@ -67,6 +68,7 @@ REPLIES: dict[Verb, type[Struct]] = {
     Verb.CHECK: _CheckReply,
     Verb.INFO: Info,
 }
+learn(*REPLIES.values())
 
 
 def parse_reply(verb: str, stdout: bytes) -> dict[str, Any]:
