@@ -37,7 +37,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, TypeVar
 
     Verb = TypeVar("Verb", bound=Callable[["Request"], object])
@@ -63,8 +63,12 @@ __all__ = [
 
 PROTOCOL = 1
 VERBS = ("plug", "unplug", "check", "update", "activate")
-#: bytes of a reply that the host reads
-LONGEST_REPLY = 1024 * 1024
+#: bytes that the host reads of a reply, less what a resident script puts around it
+LONGEST_REPLY = 1024 * 1024 - 64
+#: characters that the host passes on
+LONGEST_MESSAGE = 1000
+#: seconds, where the request does not say
+DEADLINE = 30.0
 
 
 # --- what can go wrong ---------------------------------------------------------------------------
@@ -84,7 +88,9 @@ class Error(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """The ``error`` object of the contract."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        # no lone surrogates, as file names that are not UTF-8 have
+        message = self.message[:LONGEST_MESSAGE].encode(errors="backslashreplace").decode()
+        error: dict[str, Any] = {"code": self.code, "message": message}
         if self.after is not None:
             error["retry_after"] = self.after
         return error
@@ -237,7 +243,7 @@ class Request:
     """What the host asks. Raises Failed where something is of the wrong kind."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        self._until = time.monotonic() + float(_take(given, "deadline", float, "") or 0.0)
+        deadline = _take(given, "deadline", float, "")
         self.verb: str = _take(given, "verb", str, "") or ""
         self.vif = Vif(_take(given, "vif", dict, "") or {})
         self.network = Network(_take(given, "network", dict, "") or {})
@@ -248,7 +254,8 @@ class Request:
         #: 1; one more each time the host tries again within one deadline
         self.attempt: int = _take(given, "attempt", int, "") or 1
         #: seconds that there were when the request came
-        self.deadline: float = float(_take(given, "deadline", float, "") or 0.0)
+        self.deadline: float = DEADLINE if deadline is None else float(deadline)
+        self._until = time.monotonic() + self.deadline
         migration = _take(given, "migration", dict, "")
         self.migration: Migration | None = None if migration is None else Migration(migration)
         #: what ``plug`` or ``update`` returned when it last succeeded; empty if that was nothing
@@ -305,7 +312,10 @@ class Done:
         return self.status == 0
 
 
-_dry_run = os.environ.get("VIFPLUG_DRY_RUN") == "1"
+class _Mode:
+    """What ``run`` has to know of the call."""
+
+    dry_run = os.environ.get("VIFPLUG_DRY_RUN") == "1"
 
 
 def run(
@@ -322,7 +332,7 @@ def run(
     (what it should make is there). Raises BackendUnavailable if there is no such command.
     """
     words = [str(word) for word in command]
-    if _dry_run:
+    if _Mode.dry_run:
         _trace({"run": words, "dry": True})
         return Done(0)
     return _checked(words, _run(words, input, {}), check, (*missing_ok, *exists_ok))
@@ -460,11 +470,10 @@ def _trace(facts: dict[str, Any]) -> None:
 
 
 def _log(data: bytes) -> None:
-    # A host that died reads no log; what was begun is ended all the same.
     try:
         _write(2, data)
     except OSError:
-        pass
+        return  # a host that died reads no log; what was begun is ended all the same
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -538,41 +547,53 @@ _KINDS: dict[str, tuple[type, ...]] = {
 #: the words of JSON Schema that are checked, and those that are only told
 _CHECKED = ("type", "enum", "pattern", "minimum", "maximum", "items")
 _TOLD = ("description", "default", "title", "examples", "deprecated")
+_ONLY_FOR = {
+    "pattern": ("string",),
+    "minimum": ("integer", "number"),
+    "maximum": ("integer", "number"),
+    "items": ("array",),
+}
 
 
 def _check_schema(name: str, schema: Mapping[str, Any]) -> None:
     """Raises ValueError for a declaration that would promise more than is checked."""
+    kind = schema.get("type")
+    if kind not in _KINDS:
+        raise ValueError(f"detail {name}: its type is one of {', '.join(_KINDS)}, not {kind!r}")
     for word in schema:
         if word not in _CHECKED + _TOLD:
-            raise ValueError(
-                f"detail {name}: {word!r} is not checked here; known are {', '.join(_CHECKED + _TOLD)}"
-            )
-    if schema.get("type") not in _KINDS:
-        raise ValueError(f"detail {name}: its type is one of {', '.join(_KINDS)}, not {schema.get('type')!r}")
+            known = ", ".join(_CHECKED + _TOLD)
+            raise ValueError(f"detail {name}: {word!r} would not be checked; what can be said is {known}")
+        if kind not in _ONLY_FOR.get(word, _KINDS):
+            raise ValueError(f"detail {name}: {word!r} says nothing about a {kind}")
     if "items" in schema:
         _check_schema(f"{name}.items", schema["items"])
 
 
-def _wrong(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with the value, None for nothing."""
+def _wrongs(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the value; what comes first makes the rest moot."""
     kind = schema["type"]
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean"):
-        return f"must be {'an' if kind[0] in 'aio' else 'a'} {kind}"
+    if not _is_a(kind, value):
+        yield f"must be {'an' if kind[0] in 'aio' else 'a'} {kind}"
     if "enum" in schema and value not in schema["enum"]:
-        return "must be one of " + ", ".join(_to_json(each) for each in schema["enum"])
+        yield "must be one of " + ", ".join(_to_json(each) for each in schema["enum"])
     if "minimum" in schema and value < schema["minimum"]:
-        return f"must be at least {schema['minimum']}"
+        yield f"must be at least {schema['minimum']}"
     if "maximum" in schema and value > schema["maximum"]:
-        return f"must be at most {schema['maximum']}"
+        yield f"must be at most {schema['maximum']}"
     if "pattern" in schema:
         import re
 
         if not re.search(schema["pattern"], value):
-            return f"must match {schema['pattern']}"
-    for number, item in enumerate(value if "items" in schema else ()):
-        if wrong := _wrong(item, schema["items"]):
-            return f"{wrong} (item {number + 1})"
-    return None
+            yield f"must match {schema['pattern']}"
+    if "items" in schema:
+        for number, item in enumerate(value, 1):
+            for wrong in _wrongs(item, schema["items"]):
+                yield f"{wrong} (item {number})"
+
+
+def _is_a(kind: str, value: object) -> bool:
+    return isinstance(value, _KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
 # --- the script ----------------------------------------------------------------------------------
@@ -652,25 +673,17 @@ class _Process:
         self.name = script.name
 
     def main(self, arguments: list[str]) -> int:
-        for verb in ("plug", "unplug"):
-            if verb not in self.script._verbs:
-                raise ValueError(f"{self.name} has no function {verb}")
-        if arguments in ([], ["--help"], ["-h"]):
-            print(self.help())  # noqa: T201
-            return 0 if arguments else 64
-        # What the author prints, and what commands of his print, is for the log: only we write replies.
-        self.requests = os.dup(0)
-        self.replies = os.dup(1)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(null, 0)
-        os.close(null)
-        os.dup2(2, 1)
-        sys.stdout = sys.stderr
+        """The exit status."""
         signal.signal(signal.SIGTERM, _end)
         try:
-            if arguments == ["serve"]:
-                return self.serve()
-            return self.once(" ".join(arguments))
+            for verb in ("plug", "unplug"):
+                if verb not in self.script._verbs:
+                    raise Failed(f"there is no function {verb}, which every plug script has")
+            if arguments in ([], ["-h"], ["--help"]):
+                _write(1, self.help().encode())
+                return 0 if arguments else VerbNotSupported.status
+            self.keep_the_hosts_pipes()
+            return self.serve() if arguments == ["serve"] else self.once(" ".join(arguments))
         except (_Ended, KeyboardInterrupt) as ended:
             number = signal.SIGTERM if isinstance(ended, _Ended) else signal.SIGINT
             signal.signal(number, signal.SIG_DFL)
@@ -678,85 +691,86 @@ class _Process:
             return 128 + number
         except BrokenPipeError:
             return 1  # the host is gone
+        except (Error, OSError) as error:
+            log(f"{self.name}: {error}")
+            return 1
+
+    def keep_the_hosts_pipes(self) -> None:
+        """What the author prints, and what commands of his print, is for the log: only we write replies."""
+        self.requests = os.dup(0)
+        self.replies = os.dup(1)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.close(null)
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
 
     def once(self, verb: str) -> int:
         """One call: the verb in argv, the request on standard input."""
-        answer = self.answer(verb, None)
-        said = answer.get("reply") or ("error" in answer and {"error": answer["error"]})
-        if said:
-            _write(self.replies, _to_json(said).encode() + b"\n")
-        return int(answer["exit"])
+        status, kind, text = self.answer(verb, self.read)
+        if kind == "error":
+            _write(self.replies, f'{{"error": {text}}}\n'.encode())
+        elif text != "{}":
+            _write(self.replies, f"{text}\n".encode())
+        return status
 
     def serve(self) -> int:
         """Resident: a request on each line, and an answer to each, until standard input ends."""
-        with open(self.requests, "rb") as requests:
+        with os.fdopen(self.requests, "rb") as requests:
             for line in requests:
                 if line.strip():
                     os.chdir("/")
                     os.umask(0o022)
-                    _write(self.replies, _to_json(self.answer(None, line)).encode() + b"\n")
+                    status, kind, text = self.answer(None, _Line(line).read)
+                    _write(self.replies, f'{{"exit": {status}, "{kind}": {text}}}\n'.encode())
         return 0
 
-    def answer(self, verb: str | None, data: bytes | None) -> dict[str, Any]:
-        """``{"exit": status, "reply" or "error": {…}}``, whatever the author's function does."""
+    def answer(self, verb: str | None, read: Callable[[], dict[str, Any]]) -> tuple[int, str, str]:
+        """Exit status, "reply" or "error", and that as JSON; whatever the author's function does."""
+        error: Error
         try:
-            reply = self.carry_out(verb, data)
-            if len(_to_json(reply)) >= LONGEST_REPLY:
-                raise Failed(f"the reply is longer than {LONGEST_REPLY} bytes")
-        except Error as error:
-            log(f"{self.name}: {error.message}")
-            return {"exit": error.status, "error": error.as_dict()}
+            text = _to_json(self.carry_out(verb, read))
+            if len(text) <= LONGEST_REPLY:
+                return 0, "reply", text
+            error = Failed(f"the reply would be {len(text)} bytes long, and the host reads {LONGEST_REPLY}")
+        except Error as raised:
+            error = raised
         except SystemExit as left:
             if left.code is None or isinstance(left.code, int):
-                return {"exit": left.code or 0}
-            return {"exit": 1, "error": Failed(str(left.code)).as_dict()}
-        except Exception as error:
-            import traceback
+                return (left.code or 0) & 255, "reply", "{}"
+            error = Failed(str(left.code))
+        except Exception as raised:
+            error = _unexpected(raised)
+        log(f"{self.name}: {error.message}")
+        return error.status, "error", _to_json(error.as_dict())
 
-            log(traceback.format_exc().rstrip())
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
-            return {"exit": 1, "error": Failed(f"{type(error).__name__}: {error} ({where})").as_dict()}
-        return {"exit": 0, "reply": reply}
-
-    def carry_out(self, verb: str | None, data: bytes | None) -> dict[str, Any]:
-        global _dry_run
+    def carry_out(self, verb: str | None, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The reply. Without ``verb`` it is the request that says which it is."""
+        given = None
+        if verb is None:
+            given = read()
+            verb = str(given.get("verb"))
         if verb == "info":
             return self.script.info()
-        function = None
-        if verb is not None:
-            function = self.function(verb)
-            data = b"" if os.isatty(self.requests) else _read(self.requests)
-        given = self.given(data or b"", verb)
-        request = Request(given)
-        if verb is None:
-            if request.verb == "info":
-                return self.script.info()
-            verb = request.verb
-            function = self.function(verb)
-        assert function is not None
+        function = self.function(verb)
+        request = Request(read() if given is None else given)
         request.verb = verb
         request.dry_run = request.dry_run or os.environ.get("VIFPLUG_DRY_RUN") == "1"
-        _dry_run = request.dry_run
+        _Mode.dry_run = request.dry_run
         self.look_at_details(verb, request.vif.details)
         return _shaped(verb, function(request))
 
-    def function(self, verb: str) -> Callable[[Request], object]:
-        if verb not in self.script._verbs:
-            known = ", ".join(["info", *self.script.info()["verbs"]])
-            raise VerbNotSupported(f"unknown verb {verb!r}: {known} are known")
-        return self.script._verbs[verb]
+    def read(self) -> dict[str, Any]:
+        """The request on standard input; where that is empty, the one in the environment."""
+        data = b"" if os.isatty(self.requests) else _read(self.requests)
+        return _parsed(data) if data.strip() else _from_environment(self.script)
 
-    def given(self, data: bytes, verb: str | None) -> dict[str, Any]:
-        if verb is not None and not data.strip():
-            return _from_environment(self.script)
-        try:
-            given = _from_json(data.decode())
-        except (ValueError, RecursionError) as error:
-            raise Failed(f"the request is not JSON: {error}") from error
-        if not isinstance(given, dict):
-            raise Failed("the request is not a JSON object")
-        return given
+    def function(self, verb: str) -> Callable[[Request], object]:
+        """What the author wrote for the verb. Raises VerbNotSupported."""
+        if function := self.script._verbs.get(verb):
+            return function
+        known = ", ".join(["info", *self.script.info()["verbs"]])
+        raise VerbNotSupported(f"unknown verb {verb!r}: {known} are known")
 
     def look_at_details(self, verb: str, details: dict[str, Any]) -> None:
         """Refuse what does not fit, before a plug or an update has done anything.
@@ -767,27 +781,33 @@ class _Process:
         strict = verb in ("plug", "update")
         for name, schema in self.script.details.items():
             value = details.get(name)
-            if value is not None and (wrong := _wrong(value, schema)):
+            wrong = None if value is None else next(_wrongs(value, schema), None)
+            if wrong:
+                wrong = f"vif_details.{name} {wrong}, not {_to_json(value):.100}"
                 if strict:
-                    raise BadDetails(f"vif_details.{name} {wrong}, not {_to_json(value):.100}")
-                log(f"{self.name}: vif_details.{name} {wrong} and is left out: {_to_json(value):.100}")
+                    raise BadDetails(wrong)
+                log(f"{self.name}: {wrong}: it counts as missing")
                 value = None
             if value is None and strict and name in self.script.required:
                 about = schema.get("description")
                 raise BadDetails(f"vif_details.{name} is missing" + (f" ({about})" if about else ""))
-            details[name] = schema.get("default") if value is None else value
+            if value is None and "default" in schema:
+                value = _from_json(_to_json(schema["default"]))  # a copy: the author may change it
+            details[name] = value
 
     def help(self) -> str:
         """For somebody who calls the script by hand."""
-        script = self.script
+        script, me = self.script, sys.argv[0]
         lines = [
             f"{script.name} {script.version}, a plug script for vifplug",
             "",
-            f"usage: {sys.argv[0]} {'|'.join(['info', *script.info()['verbs']])} < request.json",
-            f"   or: VIF_ID=… VIF_DEVNAME=… VIF_DETAILS_…=… {sys.argv[0]} plug < /dev/null",
-            "",
-            "VIFPLUG_DRY_RUN=1 says what would be done. Details:",
+            f"usage: {me} VERB < request.json",
+            f"   or: VIF_ID=… VIF_DEVNAME=… VIF_DETAILS_…=… {me} VERB < /dev/null",
+            f"VERB is one of {', '.join(['info', *script.info()['verbs']])}.",
+            "VIFPLUG_DRY_RUN=1 says what would be done.",
         ]
+        if script.details:
+            lines.append("Details:")
         for name, schema in script.details.items():
             facts = [schema["type"]]
             if name in script.required:
@@ -795,13 +815,33 @@ class _Process:
             if "default" in schema:
                 facts.append(f"default {_to_json(schema['default'])}")
             lines.append(f"  {name} ({', '.join(facts)})  {schema.get('description', '')}".rstrip())
-        return "\n".join(
-            lines if script.details else [*lines[:-1], "VIFPLUG_DRY_RUN=1 says what would be done."]
-        )
+        return "\n".join(lines) + "\n"
 
 
-def _end(number: int, frame: object) -> NoReturn:
+class _Line:
+    """A request that is there already."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self) -> dict[str, Any]:
+        return _parsed(self.data)
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
     raise _Ended
+
+
+def _unexpected(error: Exception) -> Error:
+    """For what the author did not mean to raise: one line for the caller, the traceback for the log."""
+    import traceback
+
+    log(traceback.format_exc().rstrip())
+    frames = traceback.extract_tb(error.__traceback__)
+    # the last line of the script itself says more than where in a library it ended
+    frame = ([frame for frame in frames if frame.filename == sys.argv[0]] or frames)[-1]
+    where = f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}"
+    return Failed(f"{type(error).__name__}: {error} ({where})")
 
 
 def _read(descriptor: int) -> bytes:
@@ -809,6 +849,16 @@ def _read(descriptor: int) -> bytes:
     while part := os.read(descriptor, 1 << 20):
         parts.append(part)
     return b"".join(parts)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        given = _from_json(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise Failed(f"the request is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise Failed("the request is not a JSON object")
+    return given
 
 
 def _shaped(verb: str, answer: object) -> dict[str, Any]:
@@ -855,12 +905,12 @@ def _from_environment(script: Script) -> dict[str, Any]:
             "type": said("VIF_TYPE") or (script.vif_types or ["ethernet"])[0],
             "address": said("VIF_ADDRESS") or None,
             "devname": said("VIF_DEVNAME") or f"tap{said('VIF_ID', '')[:11]}",
-            "mtu": _typed(said("VIF_MTU", ""), "integer") or None,
+            "mtu": _typed(said("VIF_MTU") or "null", "integer"),
             "details": details,
         },
         "network": {"id": said("VIF_NETWORK_ID") or None, "bridge": said("VIF_NETWORK_BRIDGE") or None},
         "instance": {"id": said("VIF_INSTANCE_ID") or None},
-        "deadline": float(said("VIFPLUG_DEADLINE") or 30),
+        "deadline": _typed(said("VIFPLUG_DEADLINE") or "null", "number"),
     }
 
 
