@@ -88,6 +88,10 @@ class Database:
         with self._explained():
             return self._commits.do(write)
 
+    def gathering(self) -> Gathering:
+        """The same database for writes that belong together."""
+        return Gathering(self)
+
     def _commit(self, writes: list[Write]) -> list[Any]:
         """One transaction for all; one that breaks a rule is undone alone."""
         connection = self._writer
@@ -209,6 +213,22 @@ class Database:
             f"the disk that holds {self._path} is full: nothing was recorded; free some space and try again",
             path=str(self._path),
         )
+
+
+class Gathering(Database):
+    """Keeps the writes that are made to it for one transaction: ``commit`` makes them, all or none."""
+
+    def __init__(self, database: Database) -> None:
+        self.id = database.id
+        self.query = database.query  # type: ignore[method-assign]  # nothing but write differs
+        self._database = database
+        self._writes: list[Write] = []
+
+    def write(self, write: Write) -> None:
+        self._writes.append(write)
+
+    def commit(self) -> None:
+        self._database.write(lambda connection: [write(connection) for write in self._writes])
 
 
 def _make_state_dir(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
+from collections.abc import Sequence
 
 from ..config import Device
 from ..errors import ConfigError, DeviceFailed, NoPermission
@@ -106,6 +107,10 @@ class Devices:
     def remove(self, vif: Vif) -> bool:
         """Remove the device that was made for this VIF; True when there was one."""
         return self._removals.do(f"{vif.devname}\0{vif.id}")
+
+    def remove_all(self, vifs: Sequence[Vif]) -> None:
+        """Remove the devices that were made for these VIFs."""
+        self._remove_all([f"{vif.devname}\0{vif.id}" for vif in vifs])
 
     def orphans(self, owned: set[str]) -> list[Link]:
         """Devices with this ledger's mark whose VIF is not among ``owned`` (ids)."""

@@ -44,6 +44,7 @@ from .results import (
 )
 from .scripts import Scripts
 from .steps import OnStep
+from .unplugs import PlainUnplugs
 from .work import Work
 
 #: what plug and update take: a Vif, or a port binding as JSON text or as a mapping
@@ -75,6 +76,7 @@ class Host:
         self._devices = Devices(self.config.device, self._ledger.id)
         self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id)
         self._work = Work(self._ledger, self._devices, self._scripts, on_step)
+        self._plain_unplugs = PlainUnplugs(self._ledger, self._locks, self._devices, on_step)
         self._recovery = Recovery(self.config, self._ledger, self._locks, self._devices, self._work)
 
     def __enter__(self) -> Host:
@@ -309,9 +311,17 @@ class Host:
         *,
         on_done: Callable[[Unplugged | VifplugError], None] | None = None,
     ) -> builtins.list[Unplugged | VifplugError]:
-        """Unplug many side by side (all on record, when not told which); devices go in few, large removals."""
+        """Unplug many (all on record, when not told which): those without a script together, others side by side."""
         ids = list(dict.fromkeys(record.id for record in self.list()) if vif_ids is None else vif_ids)
-        return side_by_side(_caught(self.unplug, on_done), ids, self.config.workers)
+        done: dict[str, Unplugged] = {}
+        for answer in self._plain_unplugs.unplug(ids):
+            done[answer.id] = answer
+            if on_done is not None:
+                on_done(answer)
+        answers = [done.pop(vif_id, None) for vif_id in ids]
+        rest = [vif_id for vif_id, answer in zip(ids, answers, strict=True) if answer is None]
+        others = iter(side_by_side(_caught(self.unplug, on_done), rest, self.config.workers))
+        return [next(others) if answer is None else answer for answer in answers]
 
 
 def _caught(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,14 @@ class Ledger:
 
     def close(self) -> None:
         self._database.close()
+
+    @contextmanager
+    def one_commit(self) -> Iterator[Ledger]:
+        """This ledger, whose writes are made by one commit as the block ends: all of them, or none."""
+        gathering = copy(self)
+        gathering._database = self._database.gathering()
+        yield gathering
+        gathering._database.commit()
 
     # --- questions ---------------------------------------------------------------------------
 
