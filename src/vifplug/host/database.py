@@ -54,6 +54,8 @@ MIGRATIONS = (
     CREATE INDEX call_vif ON call (vif_id, number);
     CREATE INDEX call_started ON call (started);
     CREATE TABLE info (digest TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;
+    -- processes of scripts that stay up: what they carry, and the process of ours that they belong to
+    CREATE TABLE resident (mark TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
 

@@ -86,6 +86,7 @@ class Host:
         self.close()
 
     def close(self) -> None:
+        self._scripts.close()
         self._ledger.close()
 
     # --- plug --------------------------------------------------------------------------------

@@ -241,6 +241,18 @@ class Ledger:
             lambda c: c.execute("INSERT OR REPLACE INTO info VALUES (?, ?)", (digest, text)).rowcount
         )
 
+    def residents(self) -> list[tuple[str, str]]:
+        """Mark and owner of every process that stays up."""
+        return [(mark, owner) for mark, owner in self._database.query("SELECT mark, owner FROM resident")]
+
+    def keep_resident(self, mark: str, owner: str) -> None:
+        self._database.write(
+            lambda c: c.execute("INSERT INTO resident VALUES (?, ?)", (mark, owner)).rowcount
+        )
+
+    def drop_resident(self, mark: str) -> None:
+        self._database.write(lambda c: c.execute("DELETE FROM resident WHERE mark = ?", (mark,)).rowcount)
+
     def prune_calls(self, before: float, keep: int) -> int:
         """Drop calls older than ``before`` (seconds since 1970), and all but the last ``keep`` of each VIF."""
 

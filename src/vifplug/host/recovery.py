@@ -11,6 +11,7 @@ from .devices import Devices
 from .ledger import Ledger, Row
 from .locks import Locks
 from .pool import side_by_side
+from .residents import end_ownerless
 from .results import GcReport, Recovered, State
 from .work import Work
 
@@ -26,6 +27,7 @@ class Recovery:
         self._work = work
 
     def recover(self) -> list[Recovered]:
+        end_ownerless(self._ledger)
         return side_by_side(self._recover, self._ledger.unfinished(), self._config.workers)
 
     def _recover(self, row: Row) -> Recovered:
@@ -53,6 +55,7 @@ class Recovery:
         return Recovered(id=record.id, was=record.state, now="unplugged")
 
     def gc(self) -> GcReport:
+        end_ownerless(self._ledger)
         lost = [row.record.id for row in self._ledger.all() if self._is_lost(row)]
         forgotten, owing = self._all(lost, self._lost)
         debts = [row.record.id for row in self._ledger.debts() if row.record.id not in owing]

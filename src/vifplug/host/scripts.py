@@ -20,6 +20,7 @@ from ..script.runner import Call, Runner
 from ..script.trust import TrustedScript
 from .ledger import Ledger, Row
 from .locks import Locks
+from .residents import Residents
 from .results import CallRecord, ScriptEntry, ScriptRef
 
 
@@ -31,9 +32,12 @@ class Scripts:
         self._ledger = ledger
         self._locks = locks
         self._catalogue = Catalogue(config)
-        self._runner = Runner(config)
+        self._runner = Runner(config, Residents(ledger))
         self._host = host_facts(socket.gethostname(), boot_id)
         self._asking = threading.Lock()
+
+    def close(self) -> None:
+        self._runner.close()
 
     def find(self, name: str) -> TrustedScript:
         """The trusted script of this name; raises ScriptNotFound or ScriptNotTrusted with the reason."""
@@ -109,7 +113,7 @@ class Scripts:
         with self._locks.named(locks, seconds) if locks else contextlib.nullcontext():
             outcome = self._runner.carry_out(
                 script, request, seconds=seconds, mark=Mark.from_text(row.mark) if row.mark else Mark.new(),
-                on_call=lambda call: log.append(_record(call, row)),
+                resident=info is not None and info.resident, on_call=lambda call: log.append(_record(call, row)),
             )  # fmt: skip
         if outcome.error is not None:
             raise outcome.error

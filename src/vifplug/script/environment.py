@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import InvalidInput
-from .contract import Request, RequestVif
+from .contract import PROTOCOL, Request, RequestVif
 
 #: what a script has before the operator's environment, which may change both
 BASE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -42,6 +42,11 @@ def environment_for(
             environment[name] = _clean(value, place)
         environment |= _details(request.vif.details)
     return environment
+
+
+def resident_environment(operator: Mapping[str, str]) -> dict[str, str]:
+    """What a script that stays up finds: nothing of any one VIF."""
+    return {**BASE, **operator, "VIFPLUG_PROTOCOL": str(PROTOCOL)}
 
 
 def _scalars(request: Request, vif: RequestVif) -> list[tuple[str, str, str]]:

@@ -22,13 +22,14 @@ _READ = 65536
 #: a script may enlarge its pipes up to this (fs.pipe-max-size), and no further
 _LONGEST_PIPE = 1024 * 1024
 
-Why = Literal["exited", "deadline", "too much output", "lost"]
+Why = Literal["exited", "deadline", "too much output", "lost", "no answer"]
 
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How a process ended."""
 
-    #: "lost": somebody else in this process reaped it, so nobody knows its status
+    #: "lost": somebody else in this process reaped it, so nobody knows its status; "no answer": it was
+    #: resident, and what it sent is no reply, or it ended instead
     why: Why
     exit_status: int | None
     signal: int | None
@@ -36,7 +37,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     stderr: bytes
 
 
-class _Kept:
+class Kept:
     """What is kept of an endless stream: its first and its last bytes."""
 
     def __init__(self, limit: int) -> None:
@@ -104,7 +105,7 @@ class _Process:
         self._mark = mark
         self._stdout_limit = stdout_limit
         self._stdout = bytearray()
-        self._stderr = _Kept(stderr_limit)
+        self._stderr = Kept(stderr_limit)
         self._pid = self._pidfd = self._out = self._err = -1
         self._open: set[int] = set()
         self._streams: set[int] = set()
@@ -113,7 +114,7 @@ class _Process:
     def start(
         self, path: str, argv: list[str], environment: Mapping[bytes, bytes], request: bytes, granted: int
     ) -> None:
-        stdin = self._own(_file_of(request))
+        stdin = self._own(_above_stdio(_file_of(request)))
         self._out, stdout = self._pipe()
         self._err, stderr = self._pipe()
         self._pid = confine.spawn(
@@ -125,7 +126,7 @@ class _Process:
         for fd in self._streams:
             self._poll.register(fd, select.POLLIN)
         with suppress(ProcessLookupError):  # reaped behind our back: wait() says so
-            self._pidfd = self._own(os.pidfd_open(self._pid))
+            self._pidfd = self._own(_above_stdio(os.pidfd_open(self._pid)))
             self._poll.register(self._pidfd, select.POLLIN)
 
     def wait(self, deadline: float, grace: float) -> Ended:
@@ -224,23 +225,35 @@ class _Process:
         )
 
     def _pipe(self) -> tuple[int, int]:
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        reader, writer = self._own(reader), self._own(writer)
+        reader, writer = pipe()
+        self._open |= {reader, writer}
         # Not blocking: a script can open its own pipe and read away what poll() has promised us.
         os.set_blocking(reader, False)
         return reader, writer
 
     def _own(self, fd: int) -> int:
-        """Remember to close ``fd``, out of the way of 0, 1, 2 (free in a process that closed them)."""
-        if fd <= 2:
-            low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-            os.close(low)
+        """Remember to close ``fd``."""
         self._open.add(fd)
         return fd
 
     def _close(self, fd: int) -> None:
         self._open.discard(fd)
         os.close(fd)
+
+
+def pipe() -> tuple[int, int]:
+    """Both ends of a pipe, the reader first; neither survives an exec, neither is 0, 1 or 2."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    return _above_stdio(reader), _above_stdio(writer)
+
+
+def _above_stdio(fd: int) -> int:
+    """``fd``, out of the way of 0, 1, 2, which are free in a process that closed them."""
+    if fd > 2:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 def _file_of(request: bytes) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -25,7 +26,7 @@ from ..errors import (
 from . import capabilities
 from .catalogue import Catalogue
 from .contract import Info, Request, RequestHost, Verb
-from .environment import environment_for
+from .environment import environment_for, resident_environment
 from .marks import Mark
 from .not_started import why_not_started
 from .replies import LONGEST_REPLY, failure, last_words, parse_reply
@@ -33,6 +34,7 @@ from .trust import TrustedScript
 
 if TYPE_CHECKING:
     from .process import Ended
+    from .resident import Residents
 
 #: seconds before the second attempt; doubled for each further one
 _FIRST_DELAY = 0.1
@@ -75,20 +77,38 @@ class Outcome(Struct, frozen=True, kw_only=True):
     error: VifplugError | None
 
 
+class Registry(Protocol):
+    """Who remembers the marks of processes that stay up, in case this process is killed."""
+
+    def started(self, mark: Mark) -> None: ...
+
+    def ended(self, mark: Mark) -> None: ...
+
+
 class Runner:
     """Runs trusted scripts, confined, under a deadline. Any number of threads may share one."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises ConfigError for a capability or an environment name that cannot be."""
+    def __init__(self, config: Config, registry: Registry | None = None) -> None:
+        """``registry`` is told of processes that stay up; without one, none does.
+
+        Raises ConfigError for a capability or an environment name that cannot be.
+        """
         self._config = config
+        self._registry = registry
+        self._residents: Residents | None = None
+        self._starting = threading.Lock()
         self._catalogue = Catalogue(config)
         self._default = capabilities.bits(capabilities.DEFAULT, "")
         for name, settings in config.script.items():
             capabilities.bits(settings.capabilities, f"script.{name}.capabilities")
             _check_environment(name, settings.environment)
 
-    def call(self, script: TrustedScript, request: Request, *, seconds: float, mark: Mark) -> Call:
+    def call(
+        self, script: TrustedScript, request: Request, *, seconds: float, mark: Mark, resident: bool = False
+    ) -> Call:
         """Run ``script`` once for ``request``, for at most ``seconds`` (and the grace after them).
+
+        ``resident``: ask a process of it that stays up, which carries a mark of its own.
 
         Whatever the script does ends in a Call, never in an exception.
         """
@@ -100,7 +120,10 @@ class Runner:
         error: VifplugError | None = None
         try:
             script = self._catalogue.find(script.name)  # still trusted, now?
-            ended = self._run(script, request, seconds, mark, traceparent)
+            if resident and self._registry is not None:
+                ended = self._ask(self._registry, script, request, seconds)
+            else:
+                ended = self._run(script, request, seconds, mark, traceparent)
             reply = _understood(request.verb, ended, seconds)
         except VifplugError as caught:
             error = _about(caught, script, request.verb)
@@ -128,6 +151,7 @@ class Runner:
         *,
         seconds: float,
         mark: Mark,
+        resident: bool = False,
         on_call: Callable[[Call], None] | None = None,
     ) -> Outcome:
         """Call ``script`` until it is done, fails for good, or ``seconds`` are over.
@@ -141,7 +165,7 @@ class Runner:
         while True:
             left = max(until - time.monotonic(), 0.001) if calls else seconds
             attempt = msgspec.structs.replace(request, attempt=len(calls) + 1)
-            call = self.call(script, attempt, seconds=left, mark=mark)
+            call = self.call(script, attempt, seconds=left, mark=mark, resident=resident)
             calls.append(call)
             if on_call is not None:
                 on_call(call)
@@ -183,6 +207,33 @@ class Runner:
             kind = HostError if error.errno in _NOT_ITS_FAULT else ScriptFailed
             raise kind(why_not_started(script.path, environment, error)) from error
 
+    def close(self) -> None:
+        """End the processes that stay up."""
+        if self._residents is not None:
+            self._residents.close()
+
+    def _ask(self, registry: Registry, script: TrustedScript, request: Request, seconds: float) -> Ended:
+        from .resident import Kind, Residents
+
+        with self._starting:
+            residents = self._residents = self._residents or Residents(registry)
+        environment = resident_environment(script.settings.environment)
+        kind = Kind(script.path, script.digest, tuple(environment.items()), self._granted(script))
+        try:
+            return residents.call(
+                kind,
+                request.to_json(),
+                seconds=seconds,
+                grace=self._config.deadlines.grace,
+                stdout_limit=LONGEST_REPLY,
+                stderr_limit=self._config.log.max_bytes,
+            )
+        except OSError as error:
+            raise ScriptFailed(why_not_started(script.path, environment, error)) from error
+
+    def _granted(self, script: TrustedScript) -> int:
+        return self._default | capabilities.bits(script.settings.capabilities, script.name)
+
 
 def _understood(verb: Verb, ended: Ended, seconds: float) -> dict[str, Any]:
     """The reply of a process that ended, or the error that its end stands for."""
@@ -201,6 +252,16 @@ def _understood(verb: Verb, ended: Ended, seconds: float) -> dict[str, Any]:
         raise HostError(
             f"nobody knows how {verb} ended: another part of this process reaped the script (it ignores SIGCHLD, or "
             "waits for any child)"
+        )
+    if ended.why == "no answer":
+        sent = (
+            f"sent {last_words(_text(ended.stdout))!r}"
+            if ended.stdout.strip()
+            else "ended, or closed its output,"
+        )
+        raise BadReply(
+            f"{verb}: the resident script {sent} in place of one line such as "
+            f'{{"exit": 0, "reply": {{}}}}; it is started anew for the next call{said}'
         )
     if ended.signal is not None:
         raise TimedOut(
