@@ -21,7 +21,7 @@ set -eu
 NAME=${0##*/} VERSION=0
 VIF_TYPES='' LOCKS='' UPDATE_FIELDS='' # lists: words with spaces between
 
-_verb=${1-} _error='' _failed='' _running='' _reply='' _drift=''
+_verb=${1-} _error='' _failed='' _failed_with='' _running='' _reply='' _drift=''
 _properties='' _required='' _details_help='' _bad_detail=''
 
 # --- for the author's functions ----------------------------------------------------------------
@@ -50,7 +50,7 @@ tolerate() {
     shift
     ! _only_said "$@" || return 0
     _begin '' "$@"
-    { _words=$(LC_ALL=C.UTF-8 && export LC_ALL && "$@" 2>&1 >&9 9>&- 8>&-) || _status=$?; } 9>&2
+    { _words=$(LC_ALL=C && export LC_ALL && "$@" 2>&1 >&9 9>&- 8>&-) || _status=$?; } 9>&2
     [ -z "$_words" ] || log "$_words"
     case $_words in
         *"$_text"*) _end || : ;;
@@ -155,18 +155,25 @@ _typed() {
     esac
 }
 
-# Puts the detail into its variable. A wrong one counts as missing, and is remembered.
+# Puts the detail into its variable. What does not fit is refused before a plug or an update has done
+# anything. Other verbs must work for what an older script plugged, and unplug for what was refused:
+# there it counts as missing.
 _look_at() {
     _variable_of "$_name"
     eval "_value=\${$_variable-}"
     _wrong=''
     if [ -n "$_value" ]; then
         _find_wrong
-        [ -z "$_wrong" ] || _value=''
     elif [ -n "$_needed" ]; then
         _wrong="is missing ($_about)"
     fi
-    [ -z "$_wrong" ] || _bad_detail=${_bad_detail:-"vif_details.$_name $_wrong"}
+    if [ -n "$_wrong" ]; then
+        case $_verb in
+            plug | update) _bad_detail=${_bad_detail:-"vif_details.$_name $_wrong"} ;;
+            *) [ -z "$_value" ] || log "$NAME: vif_details.$_name $_wrong: it counts as missing" ;;
+        esac
+        _value=''
+    fi
     _value=${_value:-$_default}
     eval "$_variable=\$_value"
 }
@@ -231,12 +238,7 @@ main() {
     esac
     _has "$_verb" || _unknown_verb
     [ -n "${VIF_ID-}" ] || fail "no request: VIF_ID is not set"
-    if [ -n "$_bad_detail" ]; then
-        case $_verb in
-            plug | update) bad_details "$_bad_detail" ;;
-            *) log "$NAME: $_bad_detail: it counts as missing" ;;
-        esac
-    fi
+    [ -z "$_bad_detail" ] || bad_details "$_bad_detail"
     "$_verb"
     case $_verb in
         check)
@@ -252,19 +254,18 @@ main() {
 }
 
 _unknown_verb() {
-    _fail 64 verb_not_supported "unknown verb '$_verb': info and $(_verbs) are known"
+    _know
+    _fail 64 verb_not_supported "unknown verb '$_verb': info $_known are known"
 }
 
-_has() { # a function, not a program of that name
-    case $(command -v "$1" || :) in "$1") ;; *) return 1 ;; esac
-}
+# A function, not a program of that name. ($(command -v …) would tell too, and cost a process.)
+_has() { PATH=/dev/null command -v "$1" >/dev/null; }
 
-_verbs() {
-    _all=''
+_know() { # leaves in _known which verbs there are
+    _known=''
     for _each in plug unplug check update activate; do
-        ! _has "$_each" || _all="$_all${_all:+ }$_each"
+        ! _has "$_each" || _known="$_known${_known:+ }$_each"
     done
-    echo "$_all"
 }
 
 _info() {
@@ -272,7 +273,8 @@ _info() {
     _answer="{\"name\": $_json"
     _to_json "$VERSION"
     _answer="$_answer, \"version\": $_json, \"protocols\": [1]"
-    _list "$(_verbs)"
+    _know
+    _list "$_known"
     _answer="$_answer, \"verbs\": $_json"
     _list "$VIF_TYPES"
     _answer="$_answer, \"vif_types\": $_json"
@@ -285,10 +287,11 @@ _info() {
 }
 
 _help() {
+    _know
     printf '%s\n' "$NAME $VERSION, a plug script for vifplug
 
 usage: VIF_ID=… VIF_DEVNAME=… VIF_DETAILS_…=… $0 VERB
-VERB is info or one of: $(_verbs). VIFPLUG_DRY_RUN=1 says what would be done.${_details_help:+
+VERB is one of: info $_known. VIFPLUG_DRY_RUN=1 says what would be done.${_details_help:+
 Details:$_details_help}"
 }
 
@@ -306,7 +309,7 @@ _finish() {
     if [ "$_status" -ne 0 ]; then
         if [ -n "$_error" ]; then
             printf '%s\n' "$_error" >&8
-        elif [ -n "$_failed" ]; then
+        elif [ "$_status" = "$_failed_with" ]; then
             log "$NAME: $_failed"
         fi
     fi
@@ -350,9 +353,8 @@ _end() {
     _running=''
     [ "$_status" -ne 0 ] || return 0
     _failed="$_shown ended with exit status $_status"
-    case $_status in
-        64 | 65 | 69 | 75) return 1 ;; # the command's own, not the contract's
-    esac
+    case $_status in 64 | 65 | 69 | 75) _status=1 ;; esac # the command's own, not the contract's
+    _failed_with=$_status
     return "$_status"
 }
 

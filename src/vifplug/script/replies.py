@@ -26,6 +26,8 @@ LONGEST_REPLY = 1024 * 1024
 LONGEST_MESSAGE = 1000
 #: lines at the end of stderr that speak for a script that gave no message
 LAST_LINES = 5
+#: how a line on stderr begins that says which command a script ran (docs/writing-a-script.md)
+TRACE = "#vifplug "
 
 #: exit statuses of sysexits.h that the contract gives a meaning; any other is ``failed``
 EXITS: dict[int, type[ScriptError]] = {
@@ -142,8 +144,8 @@ def _seconds(value: Any) -> float | None:
 
 
 def last_words(stderr: str) -> str:
-    """The last lines of ``stderr``, on one line and safe to print."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    """The last lines of ``stderr`` that are for people, on one line and safe to print."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith(TRACE)]
     return " | ".join(printable(line, LONGEST_MESSAGE // LAST_LINES) for line in lines[-LAST_LINES:])
 
 
