@@ -79,8 +79,11 @@ class Residents:
             idle = [resident for free in self._free.values() for resident in free]
             self._free.clear()
             self._changed.notify_all()
+            tidier = self._tidier
         for resident in idle:
             self._end(resident)
+        if tidier is not None:
+            tidier.join()
 
     @contextlib.contextmanager
     def _borrowed(self, kind: Kind) -> Iterator[_Resident]:
@@ -137,20 +140,19 @@ class Residents:
         self._registry.ended(resident.mark)
 
     def _tidy(self) -> None:
-        """End what has idled too long; runs while anything is idle."""
+        """End what has idled too long; runs while anything is idle, and ``close`` waits for it."""
         while True:
             with self._changed:
+                if not any(self._free.values()):
+                    self._tidier = None
+                    return
                 self._changed.wait(_LONGEST_IDLE / 4)
                 now = time.monotonic()
                 idle = [one for free in self._free.values() for one in free if now - one.used > _LONGEST_IDLE]
                 for resident in idle:
                     self._free[resident.kind].remove(resident)
-                if not any(self._free.values()):
-                    self._tidier = None
             for resident in idle:
                 self._end(resident)
-            if self._tidier is not threading.current_thread():
-                return
 
 
 class _Resident:
@@ -184,6 +186,11 @@ class _Resident:
         for fd in (self._in, self._out, self._err):
             os.set_blocking(fd, False)
 
+    @property
+    def fds(self) -> tuple[int, int, int, int]:
+        """Its standard input, output and error, and its pidfd."""
+        return self._in, self._out, self._err, self._pidfd
+
     def alive(self) -> bool:
         """Whether it runs and is silent, as it has to be between two calls."""
         poll = select.poll()
@@ -197,7 +204,7 @@ class _Resident:
         """Send one request, wait for its reply; a process that gives none in time is ended."""
         self._calls += 1
         self.usable = False  # until it has answered in order
-        exchange = _Exchange(self._in, self._out, self._err, self._pidfd, request, stdout_limit, stderr_limit)
+        exchange = _Exchange(self, request, stdout_limit, stderr_limit)
         try:
             why = exchange.run(time.monotonic() + seconds)
             if why != "answered":
@@ -210,7 +217,8 @@ class _Resident:
         ended = exchange.answer()
         self.used = time.monotonic()
         swollen = self._calls % 64 == 0 and self._memory() > _MOST_MEMORY
-        self.usable = ended.why == "exited" and self._calls < _MOST_CALLS and not swollen
+        in_order = ended.why == "exited" and exchange.in_order
+        self.usable = in_order and self._calls < _MOST_CALLS and not swollen
         return ended
 
     def end(self) -> None:
@@ -253,21 +261,14 @@ class _Resident:
 class _Exchange:
     """One request and its reply."""
 
-    def __init__(
-        self,
-        stdin: int,
-        stdout: int,
-        stderr: int,
-        pidfd: int,
-        request: bytes,
-        stdout_limit: int,
-        stderr_limit: int,
-    ) -> None:
-        self._in, self._out, self._err, self._pidfd = stdin, stdout, stderr, pidfd
+    def __init__(self, resident: _Resident, request: bytes, stdout_limit: int, stderr_limit: int) -> None:
+        self._in, self._out, self._err, self._pidfd = resident.fds
         self._left = memoryview(request)
         self._line = bytearray()
         self._limit = stdout_limit
         self._log = Kept(stderr_limit)
+        #: False when it sent more than its one line
+        self.in_order = True
 
     def run(self, deadline: float) -> Why | Literal["answered"]:
         """Until there is a whole line, or why there is none."""
@@ -287,12 +288,12 @@ class _Exchange:
                 elif fd == self._out:
                     if not self._read_line():
                         poll.unregister(self._out)
-                    if self._line.endswith(b"\n"):
+                    if b"\n" in self._line:
                         self._read_log()
                         return "answered"
                     if len(self._line) > self._limit:
                         return "too much output"
-                elif self._read_line() and self._line.endswith(b"\n"):
+                elif self._read_line() and b"\n" in self._line:
                     self._read_log()
                     return "answered"
                 else:
@@ -316,7 +317,9 @@ class _Exchange:
 
     def answer(self) -> Ended:
         """The reply, in the form in which a process that answers once leaves it."""
-        line, stderr = bytes(self._line), self._log.bytes()
+        line, _, more = bytes(self._line).partition(b"\n")
+        self.in_order = not more
+        stderr = self._log.bytes()
         try:
             reply = msgspec.json.decode(line, type=_Reply)
         except msgspec.MsgspecError:
