@@ -21,7 +21,9 @@ class TrustedDir:
         path.chmod(mode)
         return path
 
-    def config(self, *, grace: float = 0.2, script: dict[str, ScriptSettings] | None = None, **trust: Any) -> Config:
+    def config(
+        self, *, grace: float = 0.2, script: dict[str, ScriptSettings] | None = None, **trust: Any
+    ) -> Config:
         """A configuration that trusts this directory alone, unless ``trust`` says otherwise."""
         places = {"directories": [str(self.path)], "allow": [], "packaged": False, **trust}
         return Config(trust=Trust(**places), deadlines=Deadlines(grace=grace), script=script or {})
