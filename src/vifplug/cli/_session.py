@@ -23,6 +23,8 @@ class Session:
         self.json = False
         self.verbose = False
         self.debug = False
+        #: the steps that ended, kept while somebody wants them all at the end (--trace)
+        self.steps: list[Step] | None = None
         self.config_path: str | None = None
         #: what the process ends with when no error is raised
         self.exit_status = 0
@@ -40,13 +42,19 @@ class Session:
         """The host with this configuration; steps are told on standard error when -v was given."""
         from ..host import Host
 
-        return Host(self.loaded.config, on_step=self._tell if self.verbose else None)
+        return Host(
+            self.loaded.config, on_step=self._tell if self.verbose or self.steps is not None else None
+        )
 
     def close(self) -> None:
         if "host" in self.__dict__:
             self.host.close()
 
     def _tell(self, step: Step) -> None:
+        if self.steps is not None and step.phase != "begin":
+            self.steps.append(step)
+        if not self.verbose:
+            return
         since = (time.monotonic() - self._began) * 1000
         if step.phase == "begin":
             if step.name.startswith("script"):  # the only steps that can take long: say that we wait

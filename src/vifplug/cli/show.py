@@ -11,6 +11,7 @@ from ._frame import pass_session, verb
 from ._input import complete_id, find_id
 from ._output import ago, coloured, duration, emit, pairs, say, stamp, visible
 from ._session import Session
+from ._tree import ran
 from .list import standing
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def _show_record(record: Record) -> None:
 
 
 def _show_call(call: CallRecord) -> None:
+    from ..script.trace import lines
+
     if call.signal is not None:
         end = f"signal {call.signal}"
     else:
@@ -86,5 +89,5 @@ def _show_call(call: CallRecord) -> None:
         say(f"    error: {visible(call.message)}")
     if call.reply:
         say(f"    reply: {visible(msgspec.json.encode(call.reply).decode())}")
-    for line in call.stderr.splitlines():
-        say(f"    | {visible(line)}")
+    for line in lines(call.stderr):
+        say(f"    | {visible(line)}" if isinstance(line, str) else f"    $ {ran(line)}")

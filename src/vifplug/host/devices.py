@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Sequence
 
 from ..config import Device
-from ..errors import ConfigError, DeviceFailed, NoPermission
+from ..errors import ConfigError, DeviceFailed, NoPermission, VifInUse
 from ..model.vif import Ethernet, Vif
 from . import tap
 from .netlink import Link, Netlink, NetlinkError
@@ -92,6 +92,24 @@ class Devices:
             if (present := _master_name(netlink, found)) != master:
                 drift.append(Drift(what="device master", expected=master, found=present))
             return drift
+
+    def has(self, vif: Vif) -> bool:
+        """Whether the VIF's tap is there. Raises DeviceTaken when the name is somebody else's."""
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+        if found is not None and found.alias != self._prefix + vif.id:
+            raise tap.taken(found)
+        return found is not None
+
+    def check_free(self, vif: Vif, changes: Sequence[str]) -> None:
+        """Raise VifInUse when ``changes`` need another device and a guest holds the present one open."""
+        if self.held_by_guest(vif):
+            raise VifInUse(
+                f"VIF {vif.id} is plugged and a guest holds {vif.devname} open: {', '.join(changes)} cannot be changed"
+                " under it. Detach the interface or stop the guest, then plug again",
+                vif_id=vif.id,
+                fields=list(changes),
+            )
 
     def held_by_guest(self, vif: Vif) -> bool:
         """Whether a guest has the VIF's device open: a tap has carrier just then.

@@ -17,7 +17,6 @@ from ..errors import (
     ScriptNotTrusted,
     UpdateRefused,
     VerbNotSupported,
-    VifInUse,
     VifplugError,
 )
 from ..guest import interface_xml
@@ -30,6 +29,7 @@ from .ledger import Ledger, Row
 from .locks import Locks
 from .pool import side_by_side
 from .recovery import Recovery
+from .rehearsal import rehearse
 from .results import (
     CallRecord,
     CheckReport,
@@ -38,6 +38,7 @@ from .results import (
     Plugged,
     Record,
     Recovered,
+    Rehearsal,
     ScriptEntry,
     State,
     Unplugged,
@@ -133,15 +134,18 @@ class Host:
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
         if change.how is not How.REPLACE:
             return self._work.change(row, vif, script, change, seconds)
-        if self._devices.held_by_guest(record.vif):
-            raise VifInUse(
-                f"VIF {vif.id} is plugged and a guest holds {record.vif.devname} open: {', '.join(change.refused)}"
-                " cannot be changed under it. Detach the interface or stop the guest, then plug again",
-                vif_id=vif.id,
-                fields=change.refused,
-            )
+        self._devices.check_free(record.vif, change.refused)
         self._work.disconnect(row)
         return self._work.connect(vif, script, seconds)
+
+    def rehearse(self, binding: Binding) -> Rehearsal:
+        """What ``plug`` would do with this binding now, without doing it; no steps when it stands already."""
+        vif = self._scripts.with_defaults(_vif(binding))
+        with self._locks.vif(vif.id, self.config.lock_wait):
+            row = self._ledger.current(vif.id)
+            if row is not None and row.record.state is State.PLUGGED and self._stands(row, vif):
+                return Rehearsal(id=vif.id, steps=[], xml=interface_xml(row.record.vif))
+            return rehearse(vif, row, self._devices, self._scripts)
 
     def update(self, binding: Binding, *, seconds: float | None = None) -> Plugged:
         """Bring a plugged VIF to a changed binding without taking it from its guest.
@@ -186,6 +190,8 @@ class Host:
             rows = [row] if row is not None else self._ledger.debts(vif_id)
             if generation is not None:
                 rows = [row for row in rows if row.record.generation == generation]
+            elif row is not None:
+                rows += self._ledger.debts(vif_id)
             notes: list[str] = []
             failure: VifplugError | None = None
             for row in rows:

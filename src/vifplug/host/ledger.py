@@ -130,7 +130,7 @@ class Ledger:
     def plugged(
         self, row: Row, vif: Vif, reply: dict[str, Any], master: str | None, calls: Iterable[CallRecord]
     ) -> None:
-        """The outcome of plug or update: connected. Debts of the same script on this VIF are paid by it."""
+        """The outcome of plug or update: connected. Debts of the same request are taken over by it."""
         record = row.record
         request = record.next_request or record.request
 
@@ -144,11 +144,7 @@ class Ledger:
                     record.id, record.generation,
                 ),
             )  # fmt: skip
-            if record.script is not None:
-                connection.execute(
-                    "DELETE FROM vif WHERE id = ? AND state = 'debt' AND json_extract(script, '$.name') = ?",
-                    (record.id, record.script.name),
-                )
+            _forget_same_debts(connection, record, request)
             return True
 
         self._database.write(write)
@@ -185,7 +181,7 @@ class Ledger:
 
         def write(connection: sqlite3.Connection) -> bool:
             _keep_calls(connection, calls)
-            _forget_same_debts(connection, record)
+            _forget_same_debts(connection, record, record.request)
             connection.execute(
                 "DELETE FROM vif WHERE id = ? AND generation = ?", (record.id, record.generation)
             )
@@ -202,7 +198,7 @@ class Ledger:
 
         def write(connection: sqlite3.Connection) -> bool:
             _keep_calls(connection, calls)
-            before = _forget_same_debts(connection, record)
+            before = _forget_same_debts(connection, record, record.request)
             connection.execute(
                 "UPDATE vif SET state = 'debt', mark = NULL, attempts = attempts + 1 + ?, error = ?, changed = ?"
                 " WHERE id = ? AND generation = ?",
@@ -333,13 +329,13 @@ def _next_generation(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def _forget_same_debts(connection: sqlite3.Connection, record: Record) -> int:
-    """Drop debts of other generations that owe what this record asks for; how often they had been tried."""
+def _forget_same_debts(connection: sqlite3.Connection, record: Record, request: Vif) -> int:
+    """Drop debts of other generations of the VIF that owe just this request; how often they had been tried."""
     return sum(
         attempts
         for (attempts,) in connection.execute(
             "DELETE FROM vif WHERE id = ? AND generation != ? AND state = 'debt' AND request = ? RETURNING attempts",
-            (record.id, record.generation, _json(record.request)),
+            (record.id, record.generation, _json(request)),
         )
     )
 

@@ -162,6 +162,25 @@ class Step(_Result, frozen=True, kw_only=True):
     text: str = ""
 
 
+class Planned(_Result, frozen=True, kw_only=True):
+    """One step that a plug would take."""
+
+    #: as in Step
+    name: str
+    text: str
+    #: what the script would run, where it can say so
+    commands: list[list[str]] = field(default_factory=list)
+
+
+class Rehearsal(_Result, frozen=True, kw_only=True):
+    """What a plug would do now, in its order; nothing of it has been done."""
+
+    id: str
+    steps: list[Planned]
+    #: libvirt's <interface>, where it does not wait for the script's answer
+    xml: str | None
+
+
 class ScriptEntry(_Result, frozen=True, kw_only=True):
     """One line of ``vifplug scripts``."""
 

@@ -13,6 +13,7 @@ import msgspec
 from ..config import Config
 from ..errors import InvalidInput, ScriptError, VifplugError
 from ..model import Vif
+from ..script import trace
 from ..script.catalogue import Catalogue
 from ..script.contract import PROTOCOL, Info, host_facts, locks_for, request_for
 from ..script.marks import Mark
@@ -104,8 +105,7 @@ class Scripts:
         """
         info = self.info(script)
         locks = locks_for([*script.settings.locks, *(info.locks if info else ())], vif.details)
-        if seconds is None:
-            seconds = script.settings.deadlines.get(verb, getattr(self._config.deadlines, verb))
+        seconds = seconds or self._seconds(script, verb)
         request = request_for(
             verb, vif, generation=row.record.generation, host=self._host, attempt=1, deadline=seconds,
             previous=row.reply or None, changes=changes,
@@ -118,6 +118,23 @@ class Scripts:
         if outcome.error is not None:
             raise outcome.error
         return outcome.reply
+
+    def _seconds(self, script: TrustedScript, verb: str) -> float:
+        deadline: float = script.settings.deadlines.get(verb, getattr(self._config.deadlines, verb))
+        return deadline
+
+    def rehearse(self, script: TrustedScript, verb: str, vif: Vif) -> list[list[str]] | None:
+        """The commands that a verb would run; None for a script that has no dry run."""
+        info = self.info(script)
+        if info is None or not info.dry_run:
+            return None
+        seconds = self._seconds(script, verb)
+        request = request_for(verb, vif, generation=0, host=self._host, deadline=seconds)
+        request = msgspec.structs.replace(request, dry_run=True)
+        call = self._runner.call(script, request, seconds=seconds, mark=Mark.new())
+        if call.error is not None:
+            raise call.error
+        return [line.run for line in trace.lines(call.stderr) if isinstance(line, trace.Ran)]
 
     def entries(self) -> list[ScriptEntry]:
         """What would run, from where, and why the rest would not."""

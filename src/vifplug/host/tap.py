@@ -8,7 +8,7 @@ import os
 import struct
 
 from ..errors import DeviceFailed, DeviceTaken, KernelUnsupported, NoPermission
-from .netlink import Netlink, NetlinkError
+from .netlink import Link, Netlink, NetlinkError
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER, _TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
 _IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x2, 0x100, 0x1000, 0x4000, 0x8000
@@ -83,10 +83,15 @@ def _not_made(netlink: Netlink, name: str, error: OSError) -> DeviceFailed | Dev
     except NetlinkError:
         other = None
     if other is not None:
-        return DeviceTaken(
-            f"the device name {name} is taken: a {other.kind or 'physical'} device with that name is there"
-            f" (address {other.address}, alias {other.alias!r}) and vifplug did not make it for this VIF;"
-            f" remove it with 'ip link delete {name}', or bind another devname",
-            device=name,
-        )
+        return taken(other)
     return DeviceFailed(f"the kernel refused to make the tap {name}: {error.strerror}", device=name)
+
+
+def taken(other: Link) -> DeviceTaken:
+    """The error for a device name that somebody else's device has."""
+    return DeviceTaken(
+        f"the device name {other.name} is taken: a {other.kind or 'physical'} device with that name is there"
+        f" (address {other.address}, alias {other.alias!r}) and vifplug did not make it for this VIF;"
+        f" remove it with 'ip link delete {other.name}', or bind another devname",
+        device=other.name,
+    )

@@ -57,7 +57,7 @@ class Work:
             row = self._mend(row, script, seconds)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
-        verbs = _verbs(change, script)
+        verbs = verbs_for(change, script)
         with steps.step("intent"):
             row = self._ledger.begin_update(row, vif, Mark.new().to_text())
         try:
@@ -236,7 +236,7 @@ class Work:
         return record.state is State.DEBT and self._ledger.current(record.id) is not None
 
 
-def _verbs(change: Change, script: TrustedScript | None) -> list[str]:
+def verbs_for(change: Change, script: TrustedScript | None) -> list[str]:
     """What the script is called for to carry out a change on a live VIF."""
     if script is None or change.how is How.RECORD:
         return []

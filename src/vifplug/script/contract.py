@@ -116,6 +116,8 @@ class Request(Struct, frozen=True, kw_only=True):
     previous: dict[str, Any] | None = None
     #: for ``update``: dotted names of what differs from the recorded request
     changes: list[str] = field(default_factory=list)
+    #: True: say which commands would be run, and run none that changes anything
+    dry_run: bool = False
 
     def to_json(self) -> bytes:
         """One line of JSON. Raises InvalidInput for a detail that JSON cannot carry."""
@@ -207,6 +209,8 @@ class Info(Struct, frozen=True, kw_only=True):
     #: dotted names that ``update`` applies to a live VIF, such as ``mtu`` and ``details.tag``
     update_fields: list[_Word] = field(default_factory=list)
     resident: bool = False
+    #: whether it understands ``dry_run``; it is never asked for one otherwise
+    dry_run: bool = False
 
 
 def locks_for(names: Iterable[str], details: Mapping[str, Any]) -> list[str]:

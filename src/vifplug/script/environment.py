@@ -37,6 +37,8 @@ def environment_for(
         "VIFPLUG_DEADLINE": str(int(max(request.deadline, 0))),
         "TRACEPARENT": traceparent,
     }
+    if request.dry_run:
+        environment["VIFPLUG_DRY_RUN"] = "1"
     if request.vif is not None:
         for name, value, place in _scalars(request, request.vif):
             environment[name] = _clean(value, place)
