@@ -183,9 +183,10 @@ class Histories(RuleBasedStateMachine):
     def gc(self) -> None:
         with self.host() as host:
             report = host.gc()
-            for vif_id in set(self.lost):
+            for vif_id in self.lost - self.interrupted:  # what a crash left since is for recover
                 assert vif_id not in {r.id for r in host.list() if r.state is State.PLUGGED}
                 self.settled(host, vif_id, certain=None)
+            self.lost &= self.interrupted
             assert not (set(report.paid) & set(report.owing))
 
     # --- what happens to a host --------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_an_answer_is_folded_in_and_told_to_the_next_verb(world: World) -> None:
     assert links()[TAP].mtu == 1342
     assert not host.plug(binding()).changed
     host.unplug(ID)
-    assert world.requests()[1]["previous"] == {"mtu": 1342}
+    assert world.requests()[1]["previous"] == {"vif": {"mtu": 1342}}
 
 
 def test_a_name_taken_by_somebody_else_changes_nothing(world: World) -> None:

@@ -305,6 +305,25 @@ def test_the_same_plug_failing_again_and_again_owes_one_thing(two: World) -> Non
     assert agree(two, host) == {}
 
 
+def test_what_is_owed_for_another_binding_is_kept_until_the_vif_is_unplugged(two: World) -> None:
+    """The new plug of the same script tells it nothing of what it still has to undo for the old one."""
+    host = two.host()
+    host.plug(TAG_1)
+    at(two, "unplug", 0, "exit 1")
+    with pytest.raises(ScriptFailed):
+        host.unplug(ID)
+    at(two, "unplug", 0, f'echo "$request" >> {two.backend}/unplugged')
+    host.plug(TAG_2)
+    assert [record.state for record in host.list()] == [State.DEBT, State.PLUGGED]
+    assert host.gc().paid == []
+    assert agree(two, host) == {ID: State.PLUGGED}
+    host.unplug(ID)
+    new, old = (two.backend / "unplugged").read_text().splitlines()
+    assert '"tag":2' in new
+    assert '"tag":1' in old
+    assert agree(two, host) == {}
+
+
 def test_a_debt_that_another_call_is_at_work_on_is_not_called_paid(two: World) -> None:
     host = two.host()
     host.plug(binding())

@@ -74,7 +74,7 @@ def test_the_script_is_told_what_changed_and_what_it_answered_before(world: Worl
     host.update(with_details(tag=2))
     request = world.requests()[-1]
     assert (request["verb"], request["changes"]) == ("update", ["details.tag"])
-    assert request["previous"] == {"mtu": 1342}
+    assert request["previous"] == {"vif": {"mtu": 1342}}
     assert request["vif"]["details"] == {"tag": 2}
     host.update({**with_details(tag=2), "mtu": 1300})
     assert world.requests()[-1]["changes"] == ["mtu"]

@@ -91,6 +91,7 @@ def test_the_request_is_the_contracts_json() -> None:
         "migration": None,
         "previous": {"vif": {"mtu": 1400}},
         "changes": ["details.tag", "mtu"],
+        "dry_run": False,
     }  # fmt: skip
 
 

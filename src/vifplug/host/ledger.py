@@ -330,12 +330,13 @@ def _next_generation(connection: sqlite3.Connection) -> int:
 
 
 def _forget_same_debts(connection: sqlite3.Connection, record: Record, request: Vif) -> int:
-    """Drop debts of other generations of the VIF that owe just this request; how often they had been tried."""
+    """Drop debts of other generations that owe just this request to the same script; how often they had been tried."""
     return sum(
         attempts
         for (attempts,) in connection.execute(
-            "DELETE FROM vif WHERE id = ? AND generation != ? AND state = 'debt' AND request = ? RETURNING attempts",
-            (record.id, record.generation, _json(request)),
+            "DELETE FROM vif WHERE id = ? AND generation != ? AND state = 'debt' AND request = ?"
+            " AND json_extract(script, '$.name') IS ? RETURNING attempts",
+            (record.id, record.generation, _json(request), record.script.name if record.script else None),
         )
     )
 

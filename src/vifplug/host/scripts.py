@@ -108,7 +108,7 @@ class Scripts:
         seconds = seconds or self._seconds(script, verb)
         request = request_for(
             verb, vif, generation=row.record.generation, host=self._host, attempt=1, deadline=seconds,
-            previous=row.reply or None, changes=changes,
+            previous={"vif": row.reply} if row.reply else None, changes=changes if verb == "update" else None,
         )  # fmt: skip
         with self._locks.named(locks, seconds) if locks else contextlib.nullcontext():
             outcome = self._runner.carry_out(
