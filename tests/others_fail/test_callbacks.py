@@ -74,6 +74,6 @@ def test_a_script_that_plugs_its_own_vif_is_told_that_it_is_busy(calls_back: Wor
     host = calls_back.host()
     started = time.monotonic()
     with pytest.raises(ScriptFailed, match="busy"):
-        host.plug(binding(script="calls-back"))
+        host.plug(binding(script="calls-back"), seconds=5)
     assert time.monotonic() - started < 10
     assert (host.list(), links()) == ([], {})
