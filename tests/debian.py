@@ -1,0 +1,74 @@
+"""This Debian with packages installed into it, of which the real one sees nothing.
+
+An overlay over the whole root file system, in a mount namespace of its own: what is installed, written
+and removed there goes into a folder of the test's. The network is the test's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+#: ends when its standard input does; then the mounts are gone with their namespace
+_KEEPER = """
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+for tree in proc sys dev; do mount --rbind "/$tree" "$1/root/$tree"; done
+for tree in run tmp; do mount -t tmpfs -o mode=755 tmpfs "$1/root/$tree"; done
+echo ready
+exec cat
+"""
+
+
+class Debian:
+    """Use it in a with statement."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keeper: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Debian:
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _KEEPER, "sh"]
+        self._keeper = subprocess.Popen(
+            [*command, str(self._folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._keeper.stdout is not None
+        assert self._keeper.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._keeper is not None
+        self._keeper.communicate()
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command in there, in the calling thread's network namespace."""
+        assert self._keeper is not None
+        done = subprocess.run(
+            [
+                *("nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "chroot", f"{self._folder}/root"),
+                *("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+                *("LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *command),
+            ],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def write(self, path: str, text: str, mode: str = "644") -> None:
+        self.run(
+            "sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"', "sh", path, mode, stdin=text
+        )
+
+    def install(self, *packages: Path) -> None:
+        """Debian packages from outside. All that they depend on must be installed already, or among them."""
+        names = []
+        for package in packages:
+            assert self._keeper is not None
+            names.append(f"/tmp/{package.name}")
+            copy = Path(f"/proc/{self._keeper.pid}/root{self._folder}/root/tmp/{package.name}")
+            copy.write_bytes(package.read_bytes())
+        self.run("dpkg", "--install", *names)
