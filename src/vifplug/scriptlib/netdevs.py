@@ -8,7 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SIOCETHTOOL = 0x8946  # linux/sockios.h
+_SIOCGIFFLAGS = 0x8913  # linux/sockios.h
+_SIOCETHTOOL = 0x8946
+_IFF_PROMISC = 0x100  # linux/if.h
 _ETHTOOL_STXCSUM = 0x17  # linux/ethtool.h
 
 
@@ -33,11 +35,12 @@ class Hybrid:
             # like a wire: no delay, and each frame to the other port, wherever a migrating guest is seen just now
             how = "forward_delay 0 stp_state 0 mcast_snooping 0 ageing_time 0"
             lines.append(f"link add {self.bridge} type bridge {how}")
+        promiscuous = "" if userspace else " promisc on"  # a userspace switch sees to it, and is known by it
         # the host has no address on any of them
         lines += [
             f"link set {self.bridge} addrgenmode none up{size}",
             f"link set {self.bridge_end} addrgenmode none promisc on master {self.bridge} up{size}",
-            f"link set {self.switch_end} addrgenmode none promisc on up{size}",
+            f"link set {self.switch_end} addrgenmode none{promiscuous} up{size}",
         ]
         if tap is not None:
             lines.append(f"link set {tap} master {self.bridge} up")
@@ -84,16 +87,32 @@ def _ip(lines: Iterable[str]) -> None:
 
 def checksums_off(name: str) -> None:
     """What ``ethtool -K NAME tx off`` does."""
-    from _socket import AF_INET, SOCK_DGRAM
-    from _socket import socket as Socket  # noqa: N812 (a class; socket itself is slow to import)
     from array import array
-    from fcntl import ioctl
     from struct import pack
 
     value = array("I", [_ETHTOOL_STXCSUM, 0])
+    _ioctl(_SIOCETHTOOL, pack("16sP16x", name.encode(), value.buffer_info()[0]))
+
+
+def is_promiscuous(name: str) -> bool:
+    """Whether somebody takes every frame of the device, as a switch does that reads it by itself."""
+    from struct import pack, unpack_from
+
+    try:
+        answer = _ioctl(_SIOCGIFFLAGS, pack("16s24x", name.encode()))
+    except OSError:  # there is no such device
+        return False
+    return bool(unpack_from("H", answer, 16)[0] & _IFF_PROMISC)
+
+
+def _ioctl(request: int, argument: bytes) -> bytes:
+    from _socket import AF_INET, SOCK_DGRAM
+    from _socket import socket as Socket  # noqa: N812 (a class; socket itself is slow to import)
+    from fcntl import ioctl
+
     control = Socket(AF_INET, SOCK_DGRAM)
     try:
-        ioctl(control.fileno(), _SIOCETHTOOL, pack("16sP16x", name.encode(), value.buffer_info()[0]))
+        return ioctl(control.fileno(), request, argument)
     finally:
         control.close()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from plugscript import BackendUnavailable, Drift, Failed, Request, RetryLater, log
+from plugscript import BackendUnavailable, Drift, Failed, Request, RetryLater, device_exists, log
 
 from . import ovsport
-from .ovsdb import Lost, Ovsdb, TimedOut, Unreachable, address, one
+from .netdevs import is_promiscuous
+from .ovsdb import Lost, Ovsdb, Refused, TimedOut, Unreachable, address, one
 from .ovsport import Found, Port
 from .plan import Plan
 
@@ -27,10 +28,10 @@ _PAUSE = 0.4  # seconds
 _FOLLOWING = 5.0  # seconds
 
 
-def in_our_words(verb: Callable[[Mechanism, Request], Any]) -> Callable[[Mechanism, Request], Any]:
+def in_our_words(verb: Callable[[Any, Request], Any]) -> Callable[[Any, Request], Any]:
     """The verb, with what goes wrong at the database said as the contract has it."""
 
-    def carried_out(mechanism: Mechanism, request: Request) -> Any:
+    def carried_out(mechanism: Any, request: Request) -> Any:
         try:
             return verb(mechanism, request)
         except Lost as error:
@@ -38,6 +39,8 @@ def in_our_words(verb: Callable[[Mechanism, Request], Any]) -> Callable[[Mechani
         except Unreachable as error:
             message = f"{error}: is Open vSwitch running on this host?"
             raise BackendUnavailable(message, after=_pause(request)) from None
+        except Refused as error:
+            raise Failed(f"Open vSwitch's database refused it: {error}") from None
         except TimedOut:
             raise RetryLater("Open vSwitch's database did not answer in time") from None
 
@@ -53,6 +56,15 @@ def connect(request: Request) -> Ovsdb:
     """The host's database, for what is left of the deadline less the time to say how it went."""
     left = request.remaining()
     return Ovsdb(address(os.environ), left - min(0.1 * left, 0.5), dry_run=request.dry_run)
+
+
+def has_lost_its_device(port: Port, datapath: str) -> bool:
+    """Whether a port that the switch has is a dead one.
+
+    A device that is deleted and made anew under its port is another one. A userspace switch goes on with the
+    old one and notices nothing; also not, when port and device are removed and added in one transaction.
+    """
+    return datapath == "netdev" and not port.type and not is_promiscuous(port.name)
 
 
 class Mechanism:
@@ -87,6 +99,7 @@ class Mechanism:
                 port = plan.port(datapath)
                 if plan.hybrid is not None:
                     plan.hybrid.plug(mtu=request.vif.mtu, tap=plan.hybrid_tap, userspace=datapath == "netdev")
+                self._take_back(db, plan, port, datapath)
                 number = ovsport.ensure(db, port, plan.emptied())
                 if not request.dry_run:
                     self.wait(db, plan, port.name, number)
@@ -120,10 +133,13 @@ class Mechanism:
             bridges = db.select("Bridge", [["name", "==", plan.bridge]], ["datapath_type"])
             if not bridges:
                 return [*drift, Drift(f"bridge {plan.bridge}", "there", None)]
-            port = plan.port(bridges[0]["datapath_type"] or "system")
+            datapath = bridges[0]["datapath_type"] or "system"
+            port = plan.port(datapath)
             found = Found(db, port.name, plan.bridge)
         if found.port is not None or not plan.libvirt_adds_it:
             drift += ovsport.compare(found, port, device_may_miss=plan.device_comes_later)
+        if found.port is not None and has_lost_its_device(port, datapath):
+            drift.append(Drift(f"device {port.name}", "read by Open vSwitch", "another one of that name"))
         if found.belongs_to(plan.ids) and not self.is_ready(request, found.interface or {}):
             drift.append(Drift(f"port {port.name}", "ready", self.why_not_ready(plan)))
         if plan.hybrid is not None:
@@ -131,6 +147,13 @@ class Mechanism:
         return drift
 
     # --- waiting -----------------------------------------------------------------------------
+
+    def _take_back(self, db: Ovsdb, plan: Plan, port: Port, datapath: str) -> None:
+        """Remove a port that has lost its device, and wait until the switch has forgotten it."""
+        if device_exists(port.name) and has_lost_its_device(port, datapath):
+            number = ovsport.remove(db, port.name, plan.bridge, plan.ids, keep_bridge=True)
+            if number is not None:
+                db.until([("Open_vSwitch", [], ["cur_cfg"])], lambda rows: bool(rows[0]["cur_cfg"] >= number))
 
     def wait(self, db: Ovsdb, plan: Plan, name: str, number: int = 0) -> None:
         """Until the switch has the port and all else is ready. Raises Failed with the switch's own word."""

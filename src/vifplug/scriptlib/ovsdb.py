@@ -125,7 +125,8 @@ class Ovsdb:
         if seconds is not None:
             self._deadline = min(self._deadline, time.monotonic() + seconds)
         tables = {table: [{"columns": columns, "where": where}] for table, where, columns in watched}
-        self._call("monitor_cond", [self._database, "until", tables])
+        monitor = self._last_id
+        self._call("monitor_cond", [self._database, monitor, tables])
         selects = [select(*one) for one in watched]
         while True:
             self._changed = False
@@ -133,6 +134,7 @@ class Ovsdb:
                 break
             while not self._changed:
                 self._handle(self._receive())
+        self._call("monitor_cancel", [monitor])
 
     def is_held(self, lock: str) -> bool:
         """Whether anybody holds ``lock``. It is asked for and given back in one breath, so nobody waits for us."""
@@ -231,7 +233,7 @@ class Ovsdb:
 
 
 def _parser() -> Callable[[str, int], tuple[Any, int]]:
-    """Gives the value at a place in a text, and where it ends; ValueError or StopIteration if not all of it is there."""
+    """Gives the value at a place in a text and where it ends; ValueError or StopIteration if it is not all there."""
     try:
         from _json import make_scanner
     except ImportError:

@@ -137,7 +137,7 @@ def ensure_bridge(db: Ovsdb, bridge: str, make: str | None) -> str:
     raise Failed(f"bridge {bridge} cannot be made: {last}")
 
 
-def ensure(db: Ovsdb, port: Port, clear: Mapping[str, list[str]] | None = None) -> int:
+def ensure(db: Ovsdb, port: Port, clear: Mapping[str, list[str]]) -> int:
     """Make the database say so, and nothing twice: what is right already is not touched.
 
     ``clear`` names columns to empty, by table. Returns the configuration's number: once the switch has
@@ -147,7 +147,7 @@ def ensure(db: Ovsdb, port: Port, clear: Mapping[str, list[str]] | None = None) 
         found = Found(db, port.name, port.bridge)
         found.refuse_other(port.ids)
         if found.port is not None and found.place == port.bridge and _alike(found, port):
-            words, operations = "set-port", _changes(found, port, clear or {})
+            words, operations = "set-port", _changes(found, port, clear)
         else:
             words, operations = "add-port", [*_removal(found), *_addition(port)]
         try:
@@ -163,11 +163,17 @@ def ensure(db: Ovsdb, port: Port, clear: Mapping[str, list[str]] | None = None) 
     raise RetryLater(f"Open vSwitch's database refuses port {port.name}: {last}")
 
 
-def remove(db: Ovsdb, name: str, bridge: str, ids: Mapping[str, str]) -> int | None:
-    """Remove the port if it is this VIF's; None if there is nothing of it. Returns as ``ensure`` does."""
+def remove(
+    db: Ovsdb, name: str, bridge: str, ids: Mapping[str, str], *, keep_bridge: bool = False
+) -> int | None:
+    """Remove the port if it is this VIF's; None if there is nothing of it. Returns as ``ensure`` does.
+
+    With its last port goes a bridge that was made here, unless ``keep_bridge``.
+    """
     for _ in range(_TRIES):
         found = Found(db, name, bridge)
-        operations = _bridge_removal(db, bridge, found)  # which looks at the ports before they change
+        # it looks at the ports before they change
+        operations = [] if keep_bridge else _bridge_removal(db, bridge, found)
         operations += _removal(found) if found.belongs_to(ids) else []
         if not operations:
             return None

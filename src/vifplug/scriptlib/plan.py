@@ -63,9 +63,10 @@ class Plan:
         bridge = details["bridge"] or details["bridge_name"]
         if self.hybrid is not None and vif.type == "bridge":
             self.linux_bridge, bridge = bridge, None
-        self.bridge: str = (
-            details["integration_bridge"] or bridge or request.network.bridge or bridge_by_default
-        )
+        network_bridge = request.network.bridge
+        if network_bridge == self.linux_bridge:
+            network_bridge = None  # the host says the details' bridge where nobody knows the network's
+        self.bridge: str = details["integration_bridge"] or bridge or network_bridge or bridge_by_default
         trunk = self.bridge.startswith("tbr-")
         #: the datapath type of a bridge that has to be made; None: it must be there
         self.make_bridge: str | None = None
