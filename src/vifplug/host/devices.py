@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Sequence
 
 from ..config import Device
-from ..errors import ConfigError, DeviceFailed, NoPermission, VifInUse
+from ..errors import ConfigError, DeviceFailed, DeviceTaken, NoPermission, VifInUse
 from ..model.vif import Ethernet, Vif
 from . import tap
 from .netlink import Link, Netlink, NetlinkError
@@ -34,21 +34,24 @@ class Devices:
         """
         alias = self._prefix + vif.id
         with Netlink() as netlink:
-            found = netlink.link(vif.devname)
-            if found is not None and found.alias == alias:
+            try:
+                tap.make(
+                    netlink,
+                    vif.devname,
+                    alias=alias,
+                    address=host_address(vif),
+                    mtu=vif.mtu,
+                    multi_queue=vif.queues > 1,
+                    vnet_hdr=self._settings.vnet_hdr,
+                    owner=self._owner,
+                    group=self._group,
+                )
+            except DeviceTaken:
+                found = netlink.link(vif.devname)
+                if found is None or found.alias != alias:
+                    raise
                 self._restore(netlink, vif, found)
                 return False
-            tap.make(
-                netlink,
-                vif.devname,
-                alias=alias,
-                address=host_address(vif),
-                mtu=vif.mtu,
-                multi_queue=vif.queues > 1,
-                vnet_hdr=self._settings.vnet_hdr,
-                owner=self._owner,
-                group=self._group,
-            )
         return True
 
     def settle(self, vif: Vif) -> str | None:

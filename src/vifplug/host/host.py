@@ -107,8 +107,6 @@ class Host:
             if row is not None and not refresh and self._stands(row, vif):
                 return _timed(_as_plugged(row), started)
             script = self._scripts.prepare(vif)
-            if script is None:
-                interface_xml(vif)  # what no guest can be shown is refused before anything is touched
             if row is None:
                 plugged = self._work.connect(vif, script, seconds)
             else:

@@ -39,12 +39,13 @@ class Work:
 
     def connect(self, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
         """Plug a VIF that is not plugged; whatever fails, it is undone in reverse."""
+        xml = _final_xml(vif, script)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
         with steps.step("intent"):
             row = self._ledger.begin_plug(vif, reference(script), Mark.new().to_text())
         try:
-            return self._bring_up(row, vif, script, ["plug"] if script else [], seconds, steps, log)
+            return self._bring_up(row, vif, script, ["plug"] if script else [], seconds, steps, log, xml=xml)
         except BaseException as error:
             self._undo(row, error, log)
             raise
@@ -58,10 +59,11 @@ class Work:
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
         verbs = verbs_for(change, script)
+        xml = _final_xml(vif, script)
         with steps.step("intent"):
             row = self._ledger.begin_update(row, vif, Mark.new().to_text())
         try:
-            return self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields)
+            return self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields, xml)
         except BaseException as error:
             _stop_if_interrupted(row, error)
             self._put_back(row, script, verbs, steps, log, error, change.fields)
@@ -115,6 +117,7 @@ class Work:
         steps: Steps,
         log: list[CallRecord],
         changes: Sequence[str] = (),
+        xml: str | None = None,
     ) -> Plugged:
         """Device, script, reply, guest XML, outcome: the same for a plug and for a change."""
         if vif.made_here:
@@ -134,7 +137,7 @@ class Work:
         with steps.step("verify", shown.devname):
             master = self._devices.settle(shown)
         with steps.step("guest XML"):
-            xml = interface_xml(shown)
+            xml = xml or interface_xml(shown)
         with steps.step("outcome"):
             self._ledger.plugged(row, shown, reply, master, log)
         return Plugged(
@@ -234,6 +237,11 @@ class Work:
     def _has_successor(self, record: Record) -> bool:
         """Whether a debt's VIF has been plugged anew since: then the device is the new plug's."""
         return record.state is State.DEBT and self._ledger.current(record.id) is not None
+
+
+def _final_xml(vif: Vif, script: TrustedScript | None) -> str | None:
+    """The guest XML where no script has a say in it: what no guest can be shown is refused before anything is done."""
+    return interface_xml(vif) if script is None else None
 
 
 def verbs_for(change: Change, script: TrustedScript | None) -> list[str]:
