@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
+from ..model.learn import learn
 from . import confine
 from .marks import Mark, kill_marked
 from .process import Ended, Kept, Why, pipe
@@ -364,3 +365,6 @@ class _Reply(Struct, frozen=True):
     exit: int
     reply: dict[str, Any] = {}
     error: dict[str, Any] | None = None
+
+
+learn(_Reply)

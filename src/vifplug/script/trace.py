@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from ..model.learn import learn
+
 #: a line that begins with this is one command as JSON; the rest of stderr is the script's own words
 _SIGN = "#vifplug "
 
@@ -31,3 +33,6 @@ def _line(line: str) -> Ran | str:
         return msgspec.json.decode(line[len(_SIGN) :], type=Ran)
     except msgspec.MsgspecError:
         return line
+
+
+learn(Ran)
