@@ -18,7 +18,7 @@ import msgspec
 
 from vifplug import VifplugError, __version__
 
-from . import burst, one_vif, records, report, scripts, start_up
+from . import burst, one_vif, records, report, resident, scripts, start_up
 from .figures import Figure, Results, Surroundings
 from .place import CACHE, NotPossible, Place, enter_own_network, file_system_of, own_place
 
@@ -31,6 +31,7 @@ def parts(*, quick: bool) -> list[Part]:
         return [
             lambda place: one_vif.measure(place, 3),
             lambda place: scripts.measure(place, 3),
+            lambda place: resident.measure(place, 3),
             lambda place: burst.measure(place, 1, 8),
             lambda place: records.measure(place, 3, (10, 100)),
             lambda place: start_up.measure(place, 1),
@@ -38,6 +39,7 @@ def parts(*, quick: bool) -> list[Part]:
     return [
         lambda place: one_vif.measure(place, 150),
         lambda place: scripts.measure(place, 100),
+        lambda place: resident.measure(place, 200),
         lambda place: burst.measure(place, 5, 256),
         lambda place: records.measure(place, 100, (10, 1000, 5000)),
         lambda place: start_up.measure(place, 20),
