@@ -6,8 +6,12 @@ and removed there goes into a folder of the test's. The network is the test's.
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 #: ends when its standard input does; then the mounts are gone with their namespace
 _KEEPER = """
@@ -19,6 +23,19 @@ for tree in run tmp; do mount -t tmpfs -o mode=755 tmpfs "$1/root/$tree"; done
 echo ready
 exec cat
 """
+
+
+def build(script: str, into: Path) -> Path:
+    """What a script of packaging/ makes."""
+    done = subprocess.run(
+        [ROOT / "packaging" / script, into],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 class Debian:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from debian import Debian
+from debian import Debian, build
 from vendor import INSTANCE, MAC, NETWORK, PROJECT
 from world import ID, TAP, links
 
@@ -40,18 +37,6 @@ MAIL: dict[str, dict[str, Any]] = {
         "unplug": [f"mm-ctl --unbind-port {ID}"],
     },
 }
-
-
-def build(script: str, into: Path, *more: str) -> Path:
-    done = subprocess.run(
-        [ROOT / "packaging" / script, into, *more],
-        env={**os.environ, "PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +159,7 @@ def test_a_ledger_outlives_the_package(packages: list[Path], tmp_path: Path, net
         assert links() == {}
 
 
-def test_the_same_checkout_gives_the_same_package(packages: list[Path], tmp_path: Path) -> None:
-    assert build("build-deb", tmp_path).read_bytes() == packages[1].read_bytes()
+def test_the_same_checkout_gives_the_same_package(tmp_path: Path) -> None:
+    first, second = (build("build-deb", tmp_path / name) for name in ("first", "second"))
+
+    assert first.read_bytes() == second.read_bytes()

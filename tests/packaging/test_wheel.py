@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -11,22 +10,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from debian import ROOT, build
+
 PACKAGE = ROOT / "src" / "vifplug"
 
 
 @pytest.mark.slow
 def test_the_wheel_is_whole_and_its_scripts_run(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHON": sys.executable}
-    built = subprocess.run(
-        [ROOT / "packaging" / "build-wheel", tmp_path],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    wheel = Path(built.stdout.strip())
+    wheel = build("build-wheel", tmp_path)
 
     ours = {
         str(path.relative_to(PACKAGE.parent))

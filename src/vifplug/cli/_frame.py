@@ -31,6 +31,7 @@ VERBS = (
     "scripts",
     "config",
     "schema",
+    "new-mechanism",
     "version",
     "completion",
 )
@@ -105,7 +106,7 @@ class Root(click.Group):
     def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f".{cmd_name}", __package__).command
+        command: click.Command = import_module(f".{cmd_name.replace('-', '_')}", __package__).command
         return command
 
     def resolve_command(
