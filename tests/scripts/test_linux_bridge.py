@@ -30,7 +30,13 @@ def link(name: str) -> Link | None:
 
 def call(verb: str, devname: str = TAP, **variables: str) -> subprocess.CompletedProcess[str]:
     """The script with a clean environment, as the runner gives it."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VIF_DEVNAME": devname, "VIF_NETWORK_BRIDGE": ""}
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "VIF_ID": "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01",
+        "VIF_TYPE": "ethernet",
+        "VIF_DEVNAME": devname,
+        "VIF_NETWORK_BRIDGE": "",
+    }
     return subprocess.run(
         [str(SCRIPT), verb],
         env=environment | {f"VIF_{name.upper()}": value for name, value in variables.items()},
@@ -106,9 +112,10 @@ def test_a_missing_bridge_is_said_by_name_and_not_made_unasked(tap: str) -> None
     called = call("plug", details_bridge="br0")
 
     assert called.returncode == 69
-    assert called.stderr == (
-        "linux-bridge: there is no bridge br0 on this host: make it, or set vif_details.create_bridge to true\n"
-    )
+    assert json.loads(called.stdout)["error"] == {
+        "code": "backend_unavailable",
+        "message": "there is no bridge br0 on this host: make it, or set vif_details.create_bridge to true",
+    }
     assert link("br0") is None
 
 
@@ -168,8 +175,7 @@ def test_details_that_cannot_be_used_are_refused(tap: str, details: dict[str, st
     called = call("plug", **details)
 
     assert called.returncode == 65
-    assert words in called.stderr
-    assert called.stdout == ""
+    assert words in json.loads(called.stdout)["error"]["message"]
 
 
 def test_a_plug_without_its_tap_fails_with_the_kernels_word(bridge: str) -> None:
@@ -179,12 +185,13 @@ def test_a_plug_without_its_tap_fails_with_the_kernels_word(bridge: str) -> None
     assert f'Cannot find device "{TAP}"' in called.stderr
 
 
-@pytest.mark.parametrize("verb", ["update", "activate", "", "plug;id"])
+@pytest.mark.parametrize("verb", ["activate", "plug;id"])
 def test_an_unknown_verb_is_a_usage_error(verb: str) -> None:
     called = call(verb)
 
     assert called.returncode == 64
     assert f"unknown verb '{verb}'" in called.stderr
+    assert json.loads(called.stdout)["error"]["code"] == "verb_not_supported"
 
 
 def test_check_notices_what_drifted(tap: str, bridge: str) -> None:
@@ -210,9 +217,12 @@ def test_info_is_what_the_contract_asks_for() -> None:
 
     assert (info.name, info.vif_types, info.locks) == (
         "linux-bridge",
-        ["ethernet"],
+        ["ethernet", "bridge"],
         ["linux-bridge.{create_bridge}"],
     )
-    assert info.verbs == ["plug", "unplug", "info", "check"]
+    assert info.verbs == ["plug", "unplug", "check", "update"]
     assert info.details_schema is not None
-    assert set(info.details_schema["properties"]) == {"bridge", "create_bridge"}
+    assert set(info.details_schema["properties"]) == {
+        *("bridge", "create_bridge", "uplink", "vlan", "isolated"),
+        *("anti_spoofing", "allowed_address_pairs"),
+    }
