@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from plugscript import BackendUnavailable, Drift, Failed, Request, RetryLater, device_exists, log
+from plugscript import BackendUnavailable, Drift, Failed, Request, RetryLater, device_exists, log, run
 
 from . import ovsport
 from .netdevs import is_promiscuous
 from .ovsdb import Lost, Ovsdb, Refused, TimedOut, Unreachable, address, one
-from .ovsport import Found, Port
+from .ovsport import Datapath, Found, Port
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -55,16 +55,17 @@ def _pause(request: Request) -> float | None:
 def connect(request: Request) -> Ovsdb:
     """The host's database, for what is left of the deadline less the time to say how it went."""
     left = request.remaining()
-    return Ovsdb(address(os.environ), left - min(0.1 * left, 0.5), dry_run=request.dry_run)
+    margin = min(left / 2, max(0.1 * left, 0.2), 0.5)
+    return Ovsdb(address(os.environ), left - margin, dry_run=request.dry_run)
 
 
-def has_lost_its_device(port: Port, datapath: str) -> bool:
+def has_lost_its_device(port: Port, datapath: Datapath) -> bool:
     """Whether a port that the switch has is a dead one.
 
     A device that is deleted and made anew under its port is another one. A userspace switch goes on with the
     old one and notices nothing; also not, when port and device are removed and added in one transaction.
     """
-    return datapath == "netdev" and not port.type and not is_promiscuous(port.name)
+    return datapath.userspace and not port.type and not is_promiscuous(port.name)
 
 
 class Mechanism:
@@ -95,10 +96,13 @@ class Mechanism:
                 raise BackendUnavailable("ovs-vswitchd is not running on this host", after=_pause(request))
             self.look_beyond(db)
             datapath = ovsport.ensure_bridge(db, plan.bridge, plan.make_bridge)
+            plan.refuse_without(datapath)
             if not plan.libvirt_adds_it:
                 port = plan.port(datapath)
                 if plan.hybrid is not None:
-                    plan.hybrid.plug(mtu=request.vif.mtu, tap=plan.hybrid_tap, userspace=datapath == "netdev")
+                    plan.hybrid.plug(mtu=request.vif.mtu, tap=plan.hybrid_tap, userspace=datapath.userspace)
+                if plan.has_representor and not port.type:
+                    run("ip", "link", "set", "dev", port.name, "up")
                 self._take_back(db, plan, port, datapath)
                 number = ovsport.ensure(db, port, plan.emptied())
                 if not request.dry_run:
@@ -120,6 +124,9 @@ class Mechanism:
             ]
             if plan.hybrid is not None:
                 plan.hybrid.unplug()
+            for name in found:
+                if plan.has_representor and device_exists(name):
+                    run("ip", "link", "set", "dev", name, "down")
             if any(numbers):
                 self._wait_until_gone(db, max(number or 0 for number in numbers))
 
@@ -130,10 +137,9 @@ class Mechanism:
             plan = Plan(request, self.default_bridge(db))
             if not db.is_held(_SWITCH):
                 drift.append(Drift("ovs-vswitchd", "running", "not running"))
-            bridges = db.select("Bridge", [["name", "==", plan.bridge]], ["datapath_type"])
-            if not bridges:
+            datapath = ovsport.datapath_of(db, plan.bridge)
+            if datapath is None:
                 return [*drift, Drift(f"bridge {plan.bridge}", "there", None)]
-            datapath = bridges[0]["datapath_type"] or "system"
             port = plan.port(datapath)
             found = Found(db, port.name, plan.bridge)
         if found.port is not None or not plan.libvirt_adds_it:
@@ -148,7 +154,7 @@ class Mechanism:
 
     # --- waiting -----------------------------------------------------------------------------
 
-    def _take_back(self, db: Ovsdb, plan: Plan, port: Port, datapath: str) -> None:
+    def _take_back(self, db: Ovsdb, plan: Plan, port: Port, datapath: Datapath) -> None:
         """Remove a port that has lost its device, and wait until the switch has forgotten it."""
         if device_exists(port.name) and has_lost_its_device(port, datapath):
             number = ovsport.remove(db, port.name, plan.bridge, plan.ids, keep_bridge=True)

@@ -150,18 +150,21 @@ class Ovsdb:
         kind, _, place = self.remote.partition(":")
         host, _, port = place.rpartition(":")
         host = host.strip("[]")
+        target: str | tuple[str, int]
+        if kind == "unix":
+            family, target = AF_UNIX, place
+        elif kind == "tcp" and host and port.isdecimal():
+            family, target = AF_INET6 if ":" in host else AF_INET, (host, int(port))
+        else:
+            raise Unreachable(f"OVSDB's address {self.remote!r} is neither unix:PATH nor tcp:IP:PORT")
+        connection = Socket(family, SOCK_STREAM)
         try:
-            if kind == "unix":
-                connection = Socket(AF_UNIX, SOCK_STREAM)
-            elif kind == "tcp" and host and port.isdecimal():
-                connection = Socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM)
-            else:
-                raise Unreachable(f"OVSDB's address {self.remote!r} is neither unix:PATH nor tcp:IP:PORT")
             # with settimeout, a socket does not wait where the server's queue is full
             whole, rest = divmod(self._left(), 1)
             connection.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("@ll", int(whole), int(rest * 1e6)))
-            connection.connect(place if kind == "unix" else (host, int(port)))
+            connection.connect(target)
         except OSError as error:
+            connection.close()
             raise Unreachable(f"OVSDB at {self.remote} does not answer: {error.strerror or error}") from None
         return connection
 

@@ -60,7 +60,7 @@ class Found:
         bridges, ports, interfaces = (
             result["rows"]
             for result in db.transact(
-                select("Bridge", [["name", "==", bridge]], ["_uuid", "datapath_type"]),
+                select("Bridge", [["name", "==", bridge]], ["_uuid"]),
                 select("Port", [["name", "==", name]], _PORT),
                 select("Interface", [["name", "==", name]], _INTERFACE),
             )
@@ -101,16 +101,39 @@ class Found:
         )
 
 
-def ensure_bridge(db: Ovsdb, bridge: str, make: str | None) -> str:
-    """The datapath type of the bridge, which is made with that of ``make`` if it is missing.
+class Datapath:
+    """What moves a bridge's frames."""
+
+    def __init__(self, type_: str, dpdk: bool) -> None:
+        #: datapath_type: system (the kernel's) or netdev (in ovs-vswitchd itself)
+        self.type = type_ or "system"
+        self.userspace = self.type == "netdev"
+        #: whether the switch has DPDK's ports, such as vhost-user
+        self.dpdk = self.userspace and dpdk
+
+
+def datapath_of(db: Ovsdb, bridge: str) -> Datapath | None:
+    """None: there is no such bridge."""
+    bridges, switch = (
+        result["rows"]
+        for result in db.transact(
+            select("Bridge", [["name", "==", bridge]], ["datapath_type"]),
+            select("Open_vSwitch", [], ["dpdk_initialized"]),
+        )
+    )
+    return Datapath(bridges[0]["datapath_type"], switch[0]["dpdk_initialized"]) if bridges else None
+
+
+def ensure_bridge(db: Ovsdb, bridge: str, make: str | None) -> Datapath:
+    """The bridge's datapath. A missing bridge is made with that of ``make``.
 
     Raises BackendUnavailable for a missing bridge that is not to be made.
     """
     last: object = "another removes it again and again"
     for _ in range(_TRIES):
-        rows = db.select("Bridge", [["name", "==", bridge]], ["datapath_type"])
-        if rows:
-            return rows[0]["datapath_type"] or "system"
+        datapath = datapath_of(db, bridge)
+        if datapath is not None:
+            return datapath
         if make is None:
             raise BackendUnavailable(
                 f"Open vSwitch has no bridge {bridge} on this host: make it, or set vif_details.create_bridge to true"
@@ -133,7 +156,7 @@ def ensure_bridge(db: Ovsdb, bridge: str, make: str | None) -> str:
         except Refused as refused:  # another was quicker, or the name is a port's
             last = refused
         if db.dry_run:
-            return make
+            return Datapath(make, dpdk=True)
     raise Failed(f"bridge {bridge} cannot be made: {last}")
 
 

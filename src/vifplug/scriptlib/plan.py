@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from plugscript import BadDetails, Request
+from plugscript import BackendUnavailable, BadDetails, Request
 
 from .netdevs import Function, Hybrid
-from .ovsport import Port
+from .ovsport import Datapath, Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,26 +100,43 @@ class Plan:
                 " (integration_bridge names the switch's)"
             )
 
+    def refuse_without(self, datapath: Datapath) -> None:
+        """Raises what says why this VIF cannot be plugged on such a bridge."""
+        if self.type == "vhostuser" and not datapath.userspace:
+            raise BadDetails(
+                f"bridge {self.bridge} has datapath_type {datapath.type}; vhost-user ports need netdev"
+            )
+        if self.type == "vhostuser" and not datapath.dpdk:
+            raise BackendUnavailable(
+                "Open vSwitch runs without DPDK on this host, and vhost-user ports need it: "
+                "set other_config:dpdk-init to true, and restart ovs-vswitchd"
+            )
+
+    @property
+    def has_representor(self) -> bool:
+        """The guest has a card's function; what joins the switch is the device that stands for it."""
+        return self.type in ("hostdev", "vdpa")
+
     @property
     def libvirt_adds_it(self) -> bool:
         """libvirt adds the port when the guest starts, and removes it when the guest ends."""
         return self.type == "bridge" and self.hybrid is None
 
-    def name(self, datapath: str) -> str:
+    def name(self, datapath: Datapath) -> str:
         """The port's name."""
         vif = self.request.vif
         if self.hybrid is not None:
             return self.hybrid.switch_end
-        if self.type == "vhostuser" and vif.devname == f"tap{vif.id[:11]}":
-            return f"vhu{vif.id[:11]}"  # as Neutron names the socket
-        if self.type in ("hostdev", "vdpa"):
-            return f"vfr{vif.id[:11]}" if datapath == "netdev" else self.function().representor()
+        if self.type == "vhostuser":
+            return self._socket_name()
+        if self.has_representor:
+            return f"vfr{vif.id[:11]}" if datapath.dpdk else self.function().representor()
         return vif.devname
 
     def may_be_called(self, name: str) -> bool:
         """Whether a port of this name may have been made for the VIF, whatever its details say by now."""
         vif = self.request.vif
-        if vif.type in ("hostdev", "vdpa"):
+        if self.has_representor:
             return True  # a representor is called as its driver likes
         return name == vif.devname or name in (f"{prefix}{vif.id[:11]}" for prefix in ("qvo", "vhu", "vfr"))
 
@@ -143,7 +160,7 @@ class Plan:
             )
         return Function(slot.lower(), os.environ.get("SYSFS_PATH") or "/sys")
 
-    def port(self, datapath: str) -> Port:
+    def port(self, datapath: Datapath) -> Port:
         """The port on a bridge with this datapath."""
         vif, details = self.request.vif, self.request.vif.details
         if self.libvirt_adds_it:
@@ -153,26 +170,27 @@ class Plan:
             if details[column] is not None:
                 port.vlan[column] = sorted(details[column]) if column == "trunks" else details[column]
         if self.type == "vhostuser":
-            if datapath != "netdev":
-                raise BadDetails(
-                    f"bridge {self.bridge} has datapath_type {datapath}; vhost-user ports need netdev"
-                )
             path, mode = self.socket()
             port.type = "dpdkvhostuser" if mode == "client" else "dpdkvhostuserclient"
             port.options = {} if mode == "client" else {"vhost-server-path": path}
             self._limit(port)
-        elif self.type in ("hostdev", "vdpa") and datapath == "netdev":
+        elif self.has_representor and datapath.dpdk:
             function = self.function()
             port.type = "dpdk"
             port.options = {"dpdk-devargs": f"{function.physical},representor=[{function.number}]"}
         return port
+
+    def _socket_name(self) -> str:
+        """Neutron's, unless the binding names the device."""
+        vif = self.request.vif
+        return f"vhu{vif.id[:11]}" if vif.devname == f"tap{vif.id[:11]}" else vif.devname
 
     def socket(self) -> tuple[str, str]:
         """Path and mode of a vhost-user socket, as the guest's side has them."""
         details = self.request.vif.details
         mode = details["mode"] or details["vhostuser_mode"] or "server"
         rundir = os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"
-        return details["path"] or details["vhostuser_socket"] or f"{rundir}/{self.name('netdev')}", mode
+        return details["path"] or details["vhostuser_socket"] or f"{rundir}/{self._socket_name()}", mode
 
     def _limit(self, port: Port) -> None:
         """libvirt cannot limit a vhost-user interface; the switch can. It counts in kbit/s, libvirt in KiB/s."""

@@ -22,6 +22,7 @@ from vifplug.script.contract import Request, RequestHost, request_for
 from vifplug.script.marks import Mark
 from vifplug.script.runner import Call, Outcome, Runner
 from vifplug.script.trust import TrustedScript
+from vifplug.scriptlib.ovsdb import Ovsdb
 from world import World, binding
 
 INSTANCE = "0b6f0f0e-2f0b-4a0e-9d0c-7a3f5b1c2d3e"
@@ -114,6 +115,15 @@ class Switch(Daemons):
             if found["data"]
             else None
         )
+
+    def until(self, interface: str, done: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the interface is there, and it is so of its row."""
+        columns = ["external_ids", "ifindex", "error", "status"]
+        with Ovsdb(self.remote, 10.0) as db:
+            db.until(
+                [("Interface", [["name", "==", interface]], columns)],
+                lambda rows: bool(rows) and done(rows[0]),
+            )
 
     def ports(self, bridge: str = "br-int") -> set[str]:
         return set(self.vsctl("list-ports", bridge).split())
