@@ -89,7 +89,8 @@ def test_nothing_of_our_environment_is_inherited(call: Caller, monkeypatch: pyte
     assert set(ended.stderr.split()) == {
         *("PATH", "LANG", "TRACEPARENT", "VIFPLUG_PROTOCOL", "VIFPLUG_DEADLINE"),
         *("VIF_ID", "VIF_TYPE", "VIF_DEVNAME", "VIF_ADDRESS", "VIF_MTU", "VIF_INSTANCE_ID", "VIF_NETWORK_ID"),
-        *("VIF_NETWORK_BRIDGE", "VIF_OVS_INTERFACEID"),
+        *("VIF_NETWORK_BRIDGE", "VIF_OVS_INTERFACEID", "VIF_INSTANCE_NAME", "VIF_PROJECT_ID"),
+        *("VIF_NETWORK_LABEL", "VIF_FIXED_IPS"),
     }
 
 

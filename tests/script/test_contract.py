@@ -141,8 +141,12 @@ def test_the_environment_is_the_contracts() -> None:
         "VIF_ADDRESS": "fa:16:3e:00:00:01",
         "VIF_MTU": "1450",
         "VIF_INSTANCE_ID": "i-1",
+        "VIF_INSTANCE_NAME": "web",
+        "VIF_PROJECT_ID": "p-1",
         "VIF_NETWORK_ID": "4e8e5957-649f-477b-9e5b-f1f75b21c03c",
+        "VIF_NETWORK_LABEL": "blue",
         "VIF_NETWORK_BRIDGE": "br-int",
+        "VIF_FIXED_IPS": "10.0.0.5",
         "VIF_OVS_INTERFACEID": "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01",
         "VIF_DETAILS_PHYSICAL_NETWORK": "physnet1",
         "VIF_DETAILS_TAG": "5",
@@ -156,6 +160,15 @@ def test_what_is_not_known_is_set_and_empty() -> None:
     bare = environment_for(a_request(vif=structs.replace(VIF, address=None, mtu=None)))
     for name in ("VIF_ADDRESS", "VIF_MTU", "VIF_INSTANCE_ID", "VIF_NETWORK_ID", "VIF_NETWORK_BRIDGE"):
         assert bare[name] == ""
+    for name in ("VIF_INSTANCE_NAME", "VIF_PROJECT_ID", "VIF_NETWORK_LABEL", "VIF_FIXED_IPS"):
+        assert bare[name] == ""
+
+
+def test_the_addresses_of_all_subnets_stand_in_their_order() -> None:
+    subnets = [Subnet(addresses=["10.0.0.5", "10.0.0.6"]), Subnet(), Subnet(addresses=["2001:db8::5"])]
+    vif = structs.replace(VIF, network=NetworkInfo(subnets=subnets))
+
+    assert environment_for(a_request(vif=vif))["VIF_FIXED_IPS"] == "10.0.0.5 10.0.0.6 2001:db8::5"
 
 
 @pytest.mark.parametrize(

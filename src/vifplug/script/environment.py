@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import InvalidInput
-from .contract import PROTOCOL, Request, RequestVif
+from .contract import PROTOCOL, Request, RequestNetwork, RequestVif
 
 #: what a script has before the operator's environment, which may change both
 BASE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -60,10 +60,18 @@ def _scalars(request: Request, vif: RequestVif) -> list[tuple[str, str, str]]:
         ("VIF_ADDRESS", vif.address or "", "address"),
         ("VIF_MTU", "" if vif.mtu is None else str(vif.mtu), "mtu"),
         ("VIF_INSTANCE_ID", (instance and instance.id) or "", "instance.id"),
+        ("VIF_INSTANCE_NAME", (instance and instance.name) or "", "instance.name"),
+        ("VIF_PROJECT_ID", (instance and instance.project_id) or "", "instance.project_id"),
         ("VIF_NETWORK_ID", (network and network.id) or "", "network.id"),
+        ("VIF_NETWORK_LABEL", (network and network.label) or "", "network.label"),
         ("VIF_NETWORK_BRIDGE", (network and network.bridge) or "", "network.bridge"),
+        ("VIF_FIXED_IPS", " ".join(_addresses(network)), "network.subnets.addresses"),
         ("VIF_OVS_INTERFACEID", _ovs_interface_id(vif), "vif_details.ovs_interfaceid"),
     ]
+
+
+def _addresses(network: RequestNetwork | None) -> list[str]:
+    return [address for subnet in (network.subnets if network else []) for address in subnet.addresses]
 
 
 def _ovs_interface_id(vif: RequestVif) -> str:
