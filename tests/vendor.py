@@ -84,11 +84,12 @@ class Vendor:
     def host(self) -> Host:
         return Host(self.config)
 
-    def call(self, verb: str, binding: dict[str, Any]) -> Outcome:
+    def call(self, verb: str, binding: dict[str, Any], *, dry_run: bool = False) -> Outcome:
         """The script asked for one verb, as the host asks it, with no record of what was before."""
+        request = request_for(verb, read_binding(binding), generation=1, host=_HOST, deadline=20.0)
         return Runner(self.config).carry_out(
             Catalogue(self.config).find(self.script),
-            request_for(verb, read_binding(binding), generation=1, host=_HOST, deadline=20.0),
+            structs.replace(request, dry_run=dry_run),
             seconds=20.0,
             mark=Mark.new(),
         )

@@ -112,6 +112,15 @@ def test_the_library_is_there_for_programs_too(debian: Debian) -> None:
     assert said.split()[1] == debian.run("vifplug", "version", "--json").stdout.split('"')[3]
 
 
+@pytest.mark.parametrize("language", [[], ["--shell"]], ids=["Python", "sh"])
+def test_it_makes_new_mechanisms(debian: Debian, language: list[str]) -> None:
+    place = f"/tmp/new{''.join(language)}"
+    debian.run("vifplug", "new-mechanism", "blue", "--directory", place, *language)
+
+    info = json.loads(debian.run(f"{place}/vifplug/scripts/blue", "info").stdout)
+    assert info["name"] == "blue"
+
+
 def test_nothing_is_left_when_it_goes(packages: list[Path], tmp_path: Path, netns: None) -> None:
     with Debian(tmp_path) as system:
         find = [
