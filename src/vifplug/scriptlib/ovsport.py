@@ -336,6 +336,7 @@ def _removal(found: Found) -> list[Row]:
     uuid = found.port["_uuid"]
     operations = [mutate("Bridge", [["ports", "includes", uuid]], ["ports", "delete", uuid])]
     if found.policer is not None and MARK in found.policer["external_ids"]:
+        operations.append(update("Port", [["_uuid", "==", uuid]], {"qos": to_set([])}))
         operations.append(_removed_policer(found.port["qos"]))
     return operations
 

@@ -136,8 +136,8 @@ class Plan:
     def may_be_called(self, name: str) -> bool:
         """Whether a port of this name may have been made for the VIF, whatever its details say by now."""
         vif = self.request.vif
-        if self.has_representor:
-            return True  # a representor is called as its driver likes
+        if self.has_representor or vif.type == "vhostuser":
+            return True  # as its driver likes, or as its socket is called
         return name == vif.devname or name in (f"{prefix}{vif.id[:11]}" for prefix in ("qvo", "vhu", "vfr"))
 
     def emptied(self) -> dict[str, list[str]]:
@@ -181,16 +181,27 @@ class Plan:
         return port
 
     def _socket_name(self) -> str:
-        """Neutron's, unless the binding names the device."""
-        vif = self.request.vif
+        """A vhost-user port's name: Neutron's, unless the binding names the device.
+
+        Where the switch makes the socket, it calls it as the port is called.
+        """
+        vif, details = self.request.vif, self.request.vif.details
+        path = details["path"] or details["vhostuser_socket"]
+        if path and self._mode() == "client":
+            return str(path.rpartition("/")[2])
         return f"vhu{vif.id[:11]}" if vif.devname == f"tap{vif.id[:11]}" else vif.devname
+
+    def _mode(self) -> str:
+        details = self.request.vif.details
+        return details["mode"] or details["vhostuser_mode"] or "server"
 
     def socket(self) -> tuple[str, str]:
         """Path and mode of a vhost-user socket, as the guest's side has them."""
         details = self.request.vif.details
-        mode = details["mode"] or details["vhostuser_mode"] or "server"
         rundir = os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch"
-        return details["path"] or details["vhostuser_socket"] or f"{rundir}/{self._socket_name()}", mode
+        return details["path"] or details[
+            "vhostuser_socket"
+        ] or f"{rundir}/{self._socket_name()}", self._mode()
 
     def _limit(self, port: Port) -> None:
         """libvirt cannot limit a vhost-user interface; the switch can. It counts in kbit/s, libvirt in KiB/s."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.ovs.switch import OvnHost, Switch
+from scripts.ovs.switch import DpdkSwitch, OvnHost, Switch
 from world import World
 
 
@@ -22,3 +22,10 @@ def ovn(world: World) -> Iterator[OvnHost]:
     ovn = OvnHost(world)
     yield ovn
     ovn.stop_all()
+
+
+@pytest.fixture
+def dpdk(world: World) -> Iterator[DpdkSwitch]:
+    switch = DpdkSwitch(world)
+    yield switch
+    switch.stop_all()

@@ -83,6 +83,8 @@ class Daemons:
 class Switch(Daemons):
     """Open vSwitch with the bridge br-int, and a host whose packaged scripts find it."""
 
+    PROGRAM = "ovs-vswitchd"
+
     def __init__(self, world: World) -> None:
         super().__init__(world.folder / "ovs")
         self.remote = f"unix:{self.folder}/db.sock"
@@ -101,7 +103,7 @@ class Switch(Daemons):
 
     def start_switch(self) -> None:
         control = f"--unixctl={self.folder}/vswitchd.ctl"
-        self.start("vswitchd", "ovs-vswitchd", self.remote, control, "--disable-system")
+        self.start("vswitchd", self.PROGRAM, self.remote, control, "--disable-system")
 
     def vsctl(self, *arguments: str) -> str:
         return self.run("ovs-vsctl", f"--db={self.remote}", "-t", "10", *arguments).strip()
@@ -185,6 +187,21 @@ def _plain(value: Any) -> Any:
     if kind == "set":
         return [_plain(item) for item in content] or None
     return content
+
+
+class DpdkSwitch(Switch):
+    """Open vSwitch with DPDK, in ordinary memory and with a thread that sleeps when there is nothing to do."""
+
+    PROGRAM = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+
+    def start_switch(self) -> None:
+        self.environment["RUNTIME_DIRECTORY"] = str(self.folder)  # where DPDK has its own files
+        self.vsctl(
+            "--no-wait", "set", "open_vswitch", ".", "other_config:dpdk-init=true",
+            "other_config:dpdk-extra=--no-huge --legacy-mem --no-pci --no-telemetry -m 256",
+            "other_config:per-port-memory=true", "other_config:pmd-cpu-mask=1", "other_config:pmd-maxsleep=500",
+        )  # fmt: skip
+        super().start_switch()
 
 
 class OvnHost(Switch):

@@ -71,6 +71,7 @@ def test_a_plug_waits_for_a_logical_port_that_is_made_meanwhile(ovn: OvnHost, ta
     assert installed(ovn)
 
 
+@pytest.mark.slow
 def test_a_logical_port_that_comes_too_late_is_named_and_the_next_plug_finds_it(
     ovn: OvnHost, tap: str
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_logical_port_that_comes_too_late_is_named_and_the_next_plug_finds_it(
     assert installed(ovn)
 
 
+@pytest.mark.slow
 def test_a_controller_that_stands_still_is_named_when_the_deadline_is_near(ovn: OvnHost, tap: str) -> None:
     logical_port(ovn, ONE)
     ovn.stop("controller")
@@ -100,6 +102,7 @@ def test_a_controller_that_stands_still_is_named_when_the_deadline_is_near(ovn: 
     assert ovn.ports() == set()
 
 
+@pytest.mark.slow
 def test_check_notices_flows_that_are_gone(ovn: OvnHost, tap: str) -> None:
     logical_port(ovn, ONE)
     ovn.done("plug", ONE)
@@ -127,6 +130,7 @@ def test_the_destination_of_a_migration_is_plugged_before_ovn_has_the_port_there
     assert installed(ovn)
 
 
+@pytest.mark.slow
 def test_an_activate_without_a_port_fails(ovn: OvnHost) -> None:
     error = ovn.call("activate", ONE).error
 
@@ -134,6 +138,7 @@ def test_an_activate_without_a_port_fails(ovn: OvnHost) -> None:
     assert f"Open vSwitch on this host has no port with the iface-id {ONE['id']}" in error.message
 
 
+@pytest.mark.slow
 def test_the_integration_bridge_is_ovns_own(ovn: OvnHost, tap: str) -> None:
     logical_port(ovn, ONE)
     ovn.vsctl("add-br", "br-ovn", "--", "set", "bridge", "br-ovn", "datapath_type=netdev")

@@ -94,6 +94,7 @@ def test_checksums_are_filled_in_where_the_switch_runs_in_user_space(switch: Swi
         assert "tx-checksumming: off" in features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "half", [[], [f"link add {QVB} type veth peer name {QVO}"], [f"link add {QBR} type bridge"]]
 )

@@ -27,6 +27,7 @@ def failure(switch: Switch, verb: str = "plug", *, seconds: float = 10.0) -> Vif
     return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["plug", "unplug", "check"])
 def test_a_database_that_is_not_there_is_an_unavailable_backend(switch: Switch, verb: str) -> None:
     switch.stop_all()
@@ -47,6 +48,7 @@ def test_a_switch_that_does_not_run_is_said_before_anything_is_written(switch: S
     assert "ovs-vswitchd is not running on this host" in error.message
 
 
+@pytest.mark.slow
 def test_patience_ends_long_before_the_deadline(switch: Switch, tap: str) -> None:
     switch.stop("vswitchd")
 
@@ -56,6 +58,7 @@ def test_patience_ends_long_before_the_deadline(switch: Switch, tap: str) -> Non
     assert [call.outcome for call in outcome.calls] == ["backend_unavailable"] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [["vswitchd"], ["vswitchd", "conf"]])
 def test_a_switch_that_restarts_meanwhile_is_waited_for(switch: Switch, tap: str, stopped: list[str]) -> None:
     for name in stopped:

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ class Server:
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
         decoder, text = json.JSONDecoder(), ""
-        with connection:
+        with (
+            connection,
+            suppress(BrokenPipeError, ConnectionResetError),
+        ):  # a client may leave when it has heard enough
             while data := connection.recv(65536):
                 text += data.decode()
                 while text:
