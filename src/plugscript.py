@@ -377,10 +377,12 @@ def _shown(words: list[str]) -> str:
 
 def _run(words: list[str], given: str | None, marks: dict[str, Any]) -> Done:
     begun = time.monotonic()
-    status = None
+    status, out, err = None, b"", b""
     try:
         status, out, err = _spawn(words, given)
-    finally:
+    finally:  # also when SIGTERM comes: the log then says which command took so long
+        if err and not err.endswith(b"\n"):
+            _log(b"\n")
         seconds = round(time.monotonic() - begun, 6)
         _trace({"run": words, **marks, "seconds": seconds, "exit": status})
     return Done(status, out.decode(errors="replace"), err.decode(errors="replace"))
@@ -908,8 +910,17 @@ def _from_environment(script: Script) -> dict[str, Any]:
             "mtu": _typed(said("VIF_MTU") or "null", "integer"),
             "details": details,
         },
-        "network": {"id": said("VIF_NETWORK_ID") or None, "bridge": said("VIF_NETWORK_BRIDGE") or None},
-        "instance": {"id": said("VIF_INSTANCE_ID") or None},
+        "network": {
+            "id": said("VIF_NETWORK_ID") or None,
+            "label": said("VIF_NETWORK_LABEL") or None,
+            "bridge": said("VIF_NETWORK_BRIDGE") or None,
+            "subnets": [{"addresses": [address]} for address in said("VIF_FIXED_IPS", "").split()],
+        },
+        "instance": {
+            "id": said("VIF_INSTANCE_ID") or None,
+            "name": said("VIF_INSTANCE_NAME") or None,
+            "project_id": said("VIF_PROJECT_ID") or None,
+        },
         "deadline": _typed(said("VIFPLUG_DEADLINE") or "null", "number"),
     }
 

@@ -291,8 +291,8 @@ _help() {
     printf '%s\n' "$NAME $VERSION, a plug script for vifplug
 
 usage: VIF_ID=… VIF_DEVNAME=… VIF_DETAILS_…=… $0 VERB
-VERB is one of: info $_known. VIFPLUG_DRY_RUN=1 says what would be done.${_details_help:+
-Details:$_details_help}"
+VERB is one of: info $_known. VIFPLUG_DRY_RUN=1 says what would be done."
+    [ -z "$_details_help" ] || printf 'Details:%s\n' "$_details_help"
 }
 
 _fail() { # STATUS CODE MESSAGE [MORE]
