@@ -8,8 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from world import ID, TAP, World, binding, links
 
+from vifplug.config import Deadlines
 from vifplug.errors import (
     BadDetails,
     BadReply,
@@ -143,6 +145,30 @@ def test_a_plug_whose_undoing_fails_too_is_a_debt_that_is_said_and_paid_later(wo
     assert nothing_left(world)
 
 
+@pytest.mark.parametrize(
+    "details",
+    [{"a_b": 1, "a-b": 2}, {"note": "two\nlines"}, {"bridge": "br\n0"}],
+    ids=["one name for two", "a new line", "a new line in the bridge"],
+)
+def test_details_that_no_script_can_be_given_are_refused_before_anything_is_touched(
+    world: World, details: dict[str, object]
+) -> None:
+    steps: list[Step] = []
+    with pytest.raises(InvalidInput, match=r"^vif_details") as refused:
+        world.host(on_step=steps.append).plug(binding(vif_details=details))
+    assert refused.value.context["field"].startswith("vif_details.")
+    assert steps == []
+    assert world.asked() == []
+    assert nothing_left(world)
+
+
+def test_a_script_that_cannot_be_started_owes_nothing(world: World) -> None:
+    world.script("broken", "#!/nope\n")
+    with pytest.raises(ScriptFailed, match="its interpreter '/nope'.*is not on this host$"):
+        world.host().plug(binding(script="broken"))
+    assert nothing_left(world)
+
+
 def test_a_hung_plug_is_killed_and_undone_within_its_own_new_deadline(world: World) -> None:
     world.on("plug", do=f"touch {world.backend}/port-$VIF_ID; sleep 1000")
     with pytest.raises(TimedOut, match=r"not done after 0\.3 seconds"):
@@ -223,6 +249,23 @@ def test_a_script_of_another_protocol_is_refused_before_anything(world: World) -
     with pytest.raises(VifplugError, match="speaks protocol 2; this host speaks 1"):
         world.host().plug(binding())
     assert world.asked() == []
+
+
+def test_a_script_too_slow_to_say_its_info_is_asked_again_by_the_next_process(world: World) -> None:
+    world.info(verbs=["plug", "unplug", "check"])
+    text = (world.scripts / "recorder").read_text()
+    slow = world.backend / "slow"
+    world.script(
+        "recorder",
+        text.replace("#!/bin/sh\n", f'#!/bin/sh\n[ "$1-$(cat {slow})" = info-yes ] && sleep 1000\n'),
+    )
+    world.config = structs.replace(world.config, deadlines=Deadlines(info=0.2, grace=0.1))
+    slow.write_text("yes")
+    host = world.host()
+    host.plug(binding())
+    assert host.check(ID).script == "no check"
+    slow.write_text("no")
+    assert world.host().check(ID).script == "asked"
 
 
 def test_info_is_asked_once_per_digest(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -172,6 +173,21 @@ def test_an_interrupted_call_leaves_nothing_running(call: Caller, tmp_path: Path
 
     assert in_child(interrupted) == "interrupted"
     assert kill_marked(mark) == 0
+
+
+def test_a_script_that_cannot_be_watched_does_not_run(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def too_many_open(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", too_many_open)
+    ended = call("sleep 1000")
+    assert isinstance(ended.error, HostError)
+    assert ended.ran
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_the_operators_environment_reaches_the_script(call: Caller) -> None:

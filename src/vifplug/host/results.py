@@ -83,6 +83,8 @@ class CallRecord(_Result, frozen=True, kw_only=True):
     reply: dict[str, Any] | None
     stderr: str
     traceparent: str
+    #: whether a process was started at all
+    ran: bool = True
 
 
 class Plugged(_Result, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from ..model import Vif
 from ..script import trace
 from ..script.catalogue import Catalogue
 from ..script.contract import PROTOCOL, Info, host_facts, locks_for, request_for
+from ..script.environment import environment_for
 from ..script.marks import Mark
 from ..script.runner import Call, Runner
 from ..script.trust import TrustedScript
@@ -36,6 +37,7 @@ class Scripts:
         self._runner = Runner(config, Residents(ledger))
         self._host = host_facts(socket.gethostname(), boot_id)
         self._asking = threading.Lock()
+        self._info_for_now: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
         self._runner.close()
@@ -52,10 +54,16 @@ class Scripts:
         return msgspec.structs.replace(vif, details={**settings.details, **vif.details})
 
     def prepare(self, vif: Vif) -> TrustedScript | None:
-        """The VIF's script, found, trusted and willing, before anything is touched."""
+        """The VIF's script, found, trusted and willing, before anything is touched.
+
+        Raises InvalidInput for details that no script can be given.
+        """
         if vif.plug_script is None:
             return None
         script = self.find(vif.plug_script)
+        request = request_for("plug", vif, generation=0, host=self._host, deadline=0)
+        environment_for(request)
+        request.to_json()
         info = self.info(script)
         if info is None:
             return script
@@ -75,18 +83,27 @@ class Scripts:
         return script
 
     def info(self, script: TrustedScript) -> Info | None:
-        """What the script says of itself, asked once per digest and kept in the ledger."""
+        """What the script says of itself, asked once per digest and kept in the ledger.
+
+        A script that was too slow, or could not be started, is asked again by the next process.
+        """
         if not script.settings.info:
             return None
-        known = self._ledger.info(script.digest)
+        known = self._info_of(script.digest)
         if known is None:
             with self._asking:  # many VIFs of one new script: one of them asks
-                known = self._ledger.info(script.digest)
+                known = self._info_of(script.digest)
                 if known is None:
-                    answer = self._runner.info(script)
+                    answer, for_good = self._runner.learn(script)
                     known = {"info": msgspec.to_builtins(answer)}
-                    self._ledger.keep_info(script.digest, known)
+                    if for_good:
+                        self._ledger.keep_info(script.digest, known)
+                    else:
+                        self._info_for_now[script.digest] = known
         return msgspec.convert(known["info"], Info | None)
+
+    def _info_of(self, digest: str) -> dict[str, Any] | None:
+        return self._info_for_now.get(digest) or self._ledger.info(digest)
 
     def call(
         self,
@@ -178,4 +195,5 @@ def _record(call: Call, row: Row) -> CallRecord:
         reply=call.reply,
         stderr=call.stderr,
         traceparent=call.traceparent,
+        ran=call.ran,
     )

@@ -160,7 +160,7 @@ class Work:
     def _undo(self, row: Row, error: BaseException, log: list[CallRecord]) -> None:
         """Take back a plug that failed or was interrupted; what cannot be taken back is a debt, and said."""
         _stop_if_interrupted(row, error)
-        script_began = bool(log) or not isinstance(error, VifplugError)
+        script_began = any(call.ran for call in log) or not isinstance(error, VifplugError)
         steps = Steps(row.record.id, self._on_step)
         try:
             owed = self._take_down(row, log, steps, ask_script=script_began, prefix="undo ")

@@ -40,9 +40,9 @@ def environment_for(
     if request.dry_run:
         environment["VIFPLUG_DRY_RUN"] = "1"
     if request.vif is not None:
+        environment |= _details(request.vif.details)
         for name, value, place in _scalars(request, request.vif):
             environment[name] = _clean(value, place)
-        environment |= _details(request.vif.details)
     return environment
 
 

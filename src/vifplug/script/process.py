@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Literal
 
@@ -77,20 +77,27 @@ def run(
     grace: float,
     stdout_limit: int,
     stderr_limit: int,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run ``path`` to its end, or to its deadline (``seconds``), or until it prints too much.
 
-    It gets ``request`` on standard input. Past the deadline its process group gets SIGTERM and,
-    ``grace`` seconds later, everything that it started SIGKILL. Raises OSError if it cannot be
-    started, NoPermission if it cannot be confined, HostError if something of it cannot be ended.
+    It gets ``request`` on standard input; ``on_start`` is called once it runs. Past the deadline its
+    process group gets SIGTERM and, ``grace`` seconds later, everything that it started SIGKILL.
+    Raises OSError if it cannot be started or watched, NoPermission if it cannot be confined,
+    HostError if something of it cannot be ended.
     """
     deadline = time.monotonic() + seconds
     process = _Process(mark, stdout_limit, stderr_limit)
     try:
         process.start(path, argv, environment, request, granted)
+        on_start()
+        process.watch()
         return process.wait(deadline, grace)
-    except (HostError, OSError):
+    except HostError:
         raise  # not started, or ended as far as we can
+    except OSError:
+        process.abandon()
+        raise
     except BaseException:
         process.kill()  # an interrupt, say: nothing of the script outlives the call
         raise
@@ -125,6 +132,9 @@ class _Process:
         self._streams = {self._out, self._err}
         for fd in self._streams:
             self._poll.register(fd, select.POLLIN)
+
+    def watch(self) -> None:
+        """Be told when it ends. Raises OSError when this process has too many files open."""
         with suppress(ProcessLookupError):  # reaped behind our back: wait() says so
             self._pidfd = self._own(_above_stdio(os.pidfd_open(self._pid)))
             self._poll.register(self._pidfd, select.POLLIN)
@@ -163,6 +173,13 @@ class _Process:
         kill_marked(self._mark, grace)
         if self._pid > 0:
             self._signal_group(signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """End it, if it was started, with what needs no further descriptor: there may be none left."""
+        if self._pid > 0:
+            self._signal_group(signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
 
     def close(self) -> None:
         for fd in tuple(self._open):

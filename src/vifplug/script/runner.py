@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 #: seconds before the second attempt; doubled for each further one
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
+#: failures that may be others when the script is asked again
+_FOR_NOW = (TimedOut, HostError, RetryLater, BackendUnavailable)
 _RESERVED = ("VIF_", "VIFPLUG_", "TRACEPARENT")
 #: this process or this host has too much open, or too many processes, or no memory
 _NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
@@ -66,6 +68,8 @@ class Call(Struct, frozen=True, kw_only=True):
     stderr: str
     error: VifplugError | None
     traceparent: str
+    #: whether a process was started at all
+    ran: bool = True
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -118,12 +122,19 @@ class Runner:
         ended: Ended | None = None
         reply: dict[str, Any] | None = None
         error: VifplugError | None = None
+        ran = False
+
+        def on_start() -> None:
+            nonlocal ran
+            ran = True
+
         try:
             script = self._catalogue.find(script.name)  # still trusted, now?
             if resident and self._registry is not None:
+                ran = True  # for all we know
                 ended = self._ask(self._registry, script, request, seconds)
             else:
-                ended = self._run(script, request, seconds, mark, traceparent)
+                ended = self._run(script, request, seconds, mark, traceparent, on_start)
             reply = _understood(request.verb, ended, seconds)
         except VifplugError as caught:
             error = _about(caught, script, request.verb)
@@ -142,6 +153,7 @@ class Runner:
             stderr=_text(ended.stderr) if ended else "",
             error=error,
             traceparent=traceparent,
+            ran=ran,
         )
 
     def carry_out(
@@ -177,15 +189,27 @@ class Runner:
 
     def info(self, script: TrustedScript) -> Info | None:
         """What the script says of itself; None if it has no ``info``, or may not be asked for it."""
+        return self.learn(script)[0]
+
+    def learn(self, script: TrustedScript) -> tuple[Info | None, bool]:
+        """``info``, and whether that is for good: a script that was too slow for once may answer next time."""
         if not script.settings.info:
-            return None
+            return None, True
         seconds = script.settings.deadlines.get("info", self._config.deadlines.info)
         request = Request(verb=Verb.INFO, host=RequestHost.here(), deadline=seconds)
         call = self.call(script, request, seconds=seconds, mark=Mark.new())
-        return msgspec.convert(call.reply, Info) if call.reply is not None else None
+        if call.reply is None:
+            return None, call.ran and not isinstance(call.error, _FOR_NOW)
+        return msgspec.convert(call.reply, Info), True
 
-    def _run(
-        self, script: TrustedScript, request: Request, seconds: float, mark: Mark, traceparent: str
+    def _run(  # noqa: PLR0917
+        self,
+        script: TrustedScript,
+        request: Request,
+        seconds: float,
+        mark: Mark,
+        traceparent: str,
+        on_start: Callable[[], None],
     ) -> Ended:
         from .process import run  # brings ctypes, which a host without scripts never needs
 
@@ -196,12 +220,13 @@ class Runner:
                 [script.path, request.verb.value],
                 {name.encode(): value.encode() for name, value in environment.items()},
                 request.to_json(),
-                granted=self._default | capabilities.bits(script.settings.capabilities, script.name),
+                granted=self._granted(script),
                 mark=mark,
                 seconds=seconds,
                 grace=self._config.deadlines.grace,
                 stdout_limit=LONGEST_REPLY,
                 stderr_limit=self._config.log.max_bytes,
+                on_start=on_start,
             )
         except OSError as error:
             kind = HostError if error.errno in _NOT_ITS_FAULT else ScriptFailed
