@@ -20,7 +20,7 @@ from msgspec import structs
 from vendor import PACKAGE, Vendor
 from vifplug.config import Trust
 from vifplug.host import Host
-from vifplug.host.results import CallRecord, Plugged
+from vifplug.host.results import Plugged
 from vifplug.probe import StandInGuest
 from vifplug.probe.tap import Tap
 from world import World
@@ -66,8 +66,9 @@ class Catalogue:
         found = self.host().check(plugged.id).drift
         return [f"{drift.what}: {drift.expected} is {drift.found}" for drift in found]
 
-    def last_call(self, plugged: Plugged) -> CallRecord:
-        return self.host().calls(plugged.id)[-1]
+    def refresh(self, plugged: Plugged) -> None:
+        """Plug again what is plugged, by the same request."""
+        self.host().plug(self.host().show(plugged.id).request, refresh=True)
 
 
 def guest(plugged: Plugged, *addresses: str) -> StandInGuest:

@@ -215,7 +215,7 @@ def test_check_notices_what_somebody_did_to_the_rules(bridge: Catalogue, command
     (line,) = bridge.drift(plugged)
     assert line.startswith(f"anti-spoofing of {plugged.vif.devname}: in force is {found}")
 
-    bridge.host().plug(plugged.vif, refresh=True)
+    bridge.refresh(plugged)
     assert bridge.drift(plugged) == []
 
 
