@@ -21,6 +21,11 @@ set -eu
 NAME=${0##*/} VERSION=0
 VIF_TYPES='' LOCKS='' UPDATE_FIELDS='' # lists: words with spaces between
 
+# What the host always sets, for who tries a script by hand
+: "${VIF_ID=}" "${VIF_TYPE=ethernet}" "${VIF_ADDRESS=}" "${VIF_MTU=}" "${VIF_INSTANCE_ID=}" "${VIF_INSTANCE_NAME=}"
+: "${VIF_PROJECT_ID=}" "${VIF_NETWORK_ID=}" "${VIF_NETWORK_LABEL=}" "${VIF_NETWORK_BRIDGE=}" "${VIF_FIXED_IPS=}"
+: "${VIF_DEVNAME=tap${VIF_ID%"${VIF_ID#???????????}"}}" "${VIF_OVS_INTERFACEID=$VIF_ID}" "${VIFPLUG_DEADLINE=30}"
+
 _verb=${1-} _error='' _failed='' _failed_with='' _running='' _reply='' _drift=''
 _properties='' _required='' _details_help='' _bad_detail=''
 
@@ -194,7 +199,8 @@ _find_wrong() {
     fi
     if [ -z "$_wrong" ] && [ -n "$_minimum" ] && [ "$_value" -lt "$_minimum" ]; then _wrong="must be at least $_minimum"; fi
     if [ -z "$_wrong" ] && [ -n "$_maximum" ] && [ "$_value" -gt "$_maximum" ]; then _wrong="must be at most $_maximum"; fi
-    [ -z "$_wrong" ] || _wrong="$_wrong, not '$_value'"
+    if [ -z "$_wrong" ]; then return; fi
+    if [ ${#_value} -le 100 ]; then _wrong="$_wrong, not '$_value'"; else _wrong="$_wrong, not ${#_value} characters"; fi
 }
 
 _variable_of() {
@@ -237,7 +243,7 @@ main() {
         *) _unknown_verb ;;
     esac
     _has "$_verb" || _unknown_verb
-    [ -n "${VIF_ID-}" ] || fail "no request: VIF_ID is not set"
+    [ -n "$VIF_ID" ] || fail "no request: VIF_ID is not set"
     [ -z "$_bad_detail" ] || bad_details "$_bad_detail"
     "$_verb"
     case $_verb in
@@ -297,8 +303,12 @@ VERB is one of: info $_known. VIFPLUG_DRY_RUN=1 says what would be done."
 
 _fail() { # STATUS CODE MESSAGE [MORE]
     log "$NAME: $3"
-    _to_json "$3"
-    _error="{\"error\": {\"code\": \"$2\", \"message\": $_json${4-}}}"
+    _error="{\"error\": {\"code\": \"$2\"${4-}"
+    if [ ${#3} -le $_long ]; then # a longer one is cut by the host, from the log
+        _to_json "$3"
+        _error="$_error, \"message\": $_json"
+    fi
+    _error="$_error}}"
     exit "$1"
 }
 
@@ -368,11 +378,14 @@ _uptime() {
 
 # --- JSON ----------------------------------------------------------------------------------------
 
-# Each of these leaves its result in _json: $(…) would cost a process.
+# Each of these leaves its result in _json: $(…) would cost a process. What takes long for a long text is
+# not done for one that is longer than this.
+_long=4000
 
 _array() {
     _all='['
     for _each in "$@"; do
+        [ ${#_each} -le $_long ] || _each="(${#_each} characters)"
         _to_json "$_each"
         _all="$_all$_json, "
     done
@@ -409,20 +422,23 @@ _escape() {
     while :; do
         _plain=${_rest%%["$_controls\"\\"]*}
         _json=$_json$_plain
-        [ "$_plain" != "$_rest" ] || break
         _rest=${_rest#"$_plain"}
-        _c=${_rest%"${_rest#?}"}
-        _rest=${_rest#?}
-        case $_c in
-            '"' | \\) _json=$_json\\$_c ;;
-            *)
-                _code=${_controls%%"$_c"*}
-                _code=$((${#_code} + 1))
-                _high=$((_code / 16)) _low=$((_code % 16))
-                case $_low in 10) _low=a ;; 11) _low=b ;; 12) _low=c ;; 13) _low=d ;; 14) _low=e ;; 15) _low=f ;; esac
-                _json=${_json}\\u00$_high$_low
-                ;;
+        case $_rest in
+            '') break ;;
+            '"'*) _json=$_json\\\" ;;
+            \\*) _json=$_json\\\\ ;;
+            *) _escape_control ;;
         esac
+        _rest=${_rest#?}
     done
     _json=$_json\"
+}
+
+_escape_control() { # the first character of _rest
+    _left=$_controls
+    while [ "$_rest" = "${_rest#"${_left%"${_left#?}"}"}" ]; do _left=${_left#?}; done
+    _code=$((32 - ${#_left}))
+    _high=$((_code / 16)) _low=$((_code % 16))
+    case $_low in 10) _low=a ;; 11) _low=b ;; 12) _low=c ;; 13) _low=d ;; 14) _low=e ;; 15) _low=f ;; esac
+    _json=${_json}\\u00$_high$_low
 }
