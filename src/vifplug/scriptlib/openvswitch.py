@@ -62,10 +62,11 @@ def connect(request: Request) -> Ovsdb:
 def has_lost_its_device(port: Port, datapath: Datapath) -> bool:
     """Whether a port that the switch has is a dead one.
 
-    A device that is deleted and made anew under its port is another one. A userspace switch goes on with the
-    old one and notices nothing; also not, when port and device are removed and added in one transaction.
+    A device that is deleted and made anew under its port is another one, but a userspace switch goes on with
+    the old one and notices nothing; nor does it when the port is removed and added in one transaction.
     """
-    return datapath.userspace and not port.type and not is_promiscuous(port.name)
+    reads_it_itself = datapath.userspace and not port.type
+    return reads_it_itself and device_exists(port.name) and not is_promiscuous(port.name)
 
 
 class Mechanism:
@@ -145,7 +146,7 @@ class Mechanism:
         if found.port is not None or not plan.libvirt_adds_it:
             drift += ovsport.compare(found, port, device_may_miss=plan.device_comes_later)
         if found.port is not None and has_lost_its_device(port, datapath):
-            drift.append(Drift(f"device {port.name}", "read by Open vSwitch", "another one of that name"))
+            drift.append(Drift(f"device {port.name}", "read by Open vSwitch", "made anew under its port"))
         if found.belongs_to(plan.ids) and not self.is_ready(request, found.interface or {}):
             drift.append(Drift(f"port {port.name}", "ready", self.why_not_ready(plan)))
         if plan.hybrid is not None:
@@ -156,7 +157,7 @@ class Mechanism:
 
     def _take_back(self, db: Ovsdb, plan: Plan, port: Port, datapath: Datapath) -> None:
         """Remove a port that has lost its device, and wait until the switch has forgotten it."""
-        if device_exists(port.name) and has_lost_its_device(port, datapath):
+        if has_lost_its_device(port, datapath):
             number = ovsport.remove(db, port.name, plan.bridge, plan.ids, keep_bridge=True)
             if number is not None:
                 db.until([("Open_vSwitch", [], ["cur_cfg"])], lambda rows: bool(rows[0]["cur_cfg"] >= number))

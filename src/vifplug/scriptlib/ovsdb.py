@@ -165,7 +165,11 @@ class Ovsdb:
             connection.connect(target)
         except OSError as error:
             connection.close()
-            raise Unreachable(f"OVSDB at {self.remote} does not answer: {error.strerror or error}") from None
+            reason = error.strerror or error
+            if isinstance(error, PermissionError):
+                # root without CAP_DAC_OVERRIDE is a user like others
+                reason = f"{reason} (where it runs as another user, grant this script CAP_DAC_OVERRIDE)"
+            raise Unreachable(f"OVSDB at {self.remote} does not answer: {reason}") from None
         return connection
 
     def _left(self) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 
 import pytest
+from msgspec import structs
 
 from scripts.ovs.switch import Switch, port, tap_of
 from vifplug.errors import VifplugError
@@ -145,3 +147,25 @@ def test_details_that_cannot_be_are_refused(switch: Switch, binding: dict[str, o
     assert words in error.message
     switch.done("unplug", binding)
     assert switch.ports() == set()
+
+
+@pytest.mark.real_root
+def test_a_database_of_another_users_is_reached_with_the_capability_for_it(switch: Switch, tap: str) -> None:
+    """On some systems Open vSwitch runs as a user of its own."""
+    os.chown(switch.folder / "db.sock", 65534, 65534)
+    (switch.folder / "db.sock").chmod(0o700)
+
+    error = failure(switch, seconds=0.3)
+    assert error.code == "backend_unavailable"
+    assert (
+        "Permission denied (where it runs as another user, grant this script CAP_DAC_OVERRIDE)"
+        in error.message
+    )
+
+    settings = switch.config.script["openvswitch"]
+    granted = ["CAP_DAC_OVERRIDE"]
+    switch.config = structs.replace(
+        switch.config, script={"openvswitch": structs.replace(settings, capabilities=granted)}
+    )
+    switch.done("plug", ONE)
+    assert switch.ports() == {TAP}
