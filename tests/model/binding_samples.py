@@ -95,7 +95,7 @@ json_values = st.recursive(
 )
 uuids = st.uuids().map(str)
 macs = st.integers(0, 2**40 - 1).map(lambda n: "fa:" + ":".join(f"{b:02x}" for b in n.to_bytes(5, "big")))
-device_names = st.from_regex(r"\A[A-Za-z0-9_.\-@]{1,15}\Z").filter(
+device_names = st.from_regex(r"\A[A-Za-z0-9_.@][A-Za-z0-9_.\-@]{0,14}\Z").filter(
     lambda name: name not in (".", "..", "all", "default")
 )
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=30)

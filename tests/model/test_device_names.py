@@ -54,6 +54,11 @@ def test_the_kernel_refuses_what_the_model_refuses(device: list[str], name: str)
         rename(device[0], name)
 
 
+def test_a_name_that_a_command_would_take_for_an_option_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r'^devname: "-r" .* not beginning with -$'):
+        read_binding(binding(devname="-r"))
+
+
 def test_the_kernel_makes_another_name_of_one_with_a_percent_sign(device: list[str]) -> None:
     with pytest.raises(InvalidInput, match=r"^devname: "):
         read_binding(binding(devname="tap%d"))

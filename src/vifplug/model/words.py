@@ -31,12 +31,13 @@ Mac = Annotated[
     ),
 ]
 #: stricter than the kernel, which takes almost any byte and expands "%d": dev_valid_name in
-#: net/core/dev.c; "all" and "default" are taken by its sysctls
+#: net/core/dev.c; "all" and "default" are taken by its sysctls, and a "-" in front would be an
+#: option to whatever command a script hands the name to
 DeviceName = Annotated[
     str,
     named(
-        r"(?!(?:\.{1,2}|all|default)\Z)[A-Za-z0-9_.\-@]{1,15}",
-        "a network device name: 1 to 15 of the characters A-Z a-z 0-9 _ . - @",
+        r"(?!(?:\.{1,2}|all|default)\Z)[A-Za-z0-9_.@][A-Za-z0-9_.\-@]{0,14}",
+        "a network device name: 1 to 15 of the characters A-Z a-z 0-9 _ . - @, not beginning with -",
         "tap4c1b1b0a-7d",
     ),
 ]
