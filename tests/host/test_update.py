@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crashing import agree, at, nothing_runs, two_parts
-from vifplug.errors import NotPlugged, ScriptFailed, TimedOut, UpdateRefused, VifInUse
+from vifplug.errors import DeviceTaken, NotPlugged, ScriptFailed, TimedOut, UpdateRefused, VifInUse
 from vifplug.host import Host, State
 from vifplug.probe import StandInGuest
 from world import ID, TAP, World, binding, links
@@ -285,6 +285,23 @@ def test_another_device_is_refused_while_a_guest_holds_the_tap(two: World, maker
     assert verbs(host)[-2:] == ["unplug", "plug"]
     host.unplug(ID)
     assert links() == {}
+
+
+@pytest.mark.parametrize("by", ["somebody else", "another VIF", "a VIF that libvirt makes the device of"])
+def test_a_new_name_that_is_taken_leaves_the_vif_as_it_is(two: World, by: str) -> None:
+    host = two.host()
+    host.plug(binding())
+    if by == "somebody else":
+        subprocess.run(["ip", "link", "add", "tapx", "type", "bridge"], check=True)
+    else:
+        made_by = "vifplug" if by == "another VIF" else "libvirt"
+        host.plug(binding(1, devname="tapx", vif_details={"made_by": made_by}))
+    before = links()
+    with pytest.raises(DeviceTaken, match="tapx is taken"):
+        host.plug(binding(devname="tapx"))
+    assert links() == before
+    assert verbs(host) == ["plug"]
+    assert host.check(ID).ok
 
 
 def test_another_script_takes_over_when_no_guest_holds_the_tap(two: World) -> None:

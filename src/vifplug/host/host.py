@@ -132,9 +132,17 @@ class Host:
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
         if change.how is not How.REPLACE:
             return self._work.change(row, vif, script, change, seconds)
-        self._devices.check_free(record.vif, change.refused)
+        self._check_replaceable(record.vif, vif, change.refused)
         self._work.disconnect(row)
         return self._work.connect(vif, script, seconds)
+
+    def _check_replaceable(self, old: Vif, new: Vif, changes: builtins.list[str]) -> None:
+        """Raise, before the old VIF is gone, what would keep the new one from being plugged in its place."""
+        self._devices.check_free(old, changes)
+        if new.devname != old.devname:
+            self._ledger.check_name(new)
+            if new.made_here:
+                self._devices.has(new)
 
     def rehearse(self, binding: Binding) -> Rehearsal:
         """What ``plug`` would do with this binding now, without doing it; no steps when it stands already."""

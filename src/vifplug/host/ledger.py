@@ -96,6 +96,12 @@ class Ledger:
         rows = self._database.query("SELECT reply FROM info WHERE digest = ?", digest)
         return msgspec.json.decode(rows[0][0]) if rows else None
 
+    def check_name(self, vif: Vif) -> None:
+        """Raise DeviceTaken when another VIF on record has this one's device name."""
+        taken = "SELECT 1 FROM vif WHERE devname = ? AND id != ? AND state != 'debt'"
+        if self._database.query(taken, vif.devname, vif.id):
+            raise self._clash(vif)
+
     # --- intents and outcomes ----------------------------------------------------------------
 
     def begin_plug(self, vif: Vif, script: ScriptRef | None, mark: str) -> Row:
