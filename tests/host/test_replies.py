@@ -55,14 +55,15 @@ def small_state(world: World, tmp_path: Path) -> Iterator[Path]:
 def fill_at(step_name: str, disk: Path) -> object:
     def on_step(step: Step) -> None:
         if step.name == step_name and step.phase == "begin":
-            with (
-                (disk / "ballast").open("wb", buffering=0) as ballast,
-                pytest.raises(OSError, match="No space left"),
-            ):
-                while True:
-                    ballast.write(bytes(4096))
+            fill(disk)
 
     return on_step
+
+
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError, match="No space left"):
+        while True:
+            ballast.write(bytes(4096))
 
 
 def test_a_disk_that_fills_before_the_intent_leaves_nothing_changed(world: World, small_state: Path) -> None:
@@ -71,6 +72,16 @@ def test_a_disk_that_fills_before_the_intent_leaves_nothing_changed(world: World
             binding(vif_details={"ballast": "x" * 50_000})
         )
     assert (links(), world.asked(), world.host().list()) == ({}, [], [])
+
+
+def test_a_disk_that_is_full_is_said_to_be_also_when_a_ledger_is_only_opened(
+    world: World, small_state: Path
+) -> None:
+    with world.host():  # the last to close it removes its shared memory
+        pass
+    fill(small_state)
+    with pytest.raises(DiskFull, match="disk that holds .* is full"):
+        world.host().list()
 
 
 def test_a_disk_that_fills_before_the_outcome_is_undone_and_recovered(

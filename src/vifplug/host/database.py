@@ -62,6 +62,9 @@ MIGRATIONS = (
 #: how long a writer of another process may hold the ledger before we give up, in seconds
 _BUSY_SECONDS = 10.0
 
+#: blocks of a file system below which an I/O error means that it is full: the wal-index takes 32 KiB
+_LEAST_BLOCKS = 8
+
 Write = Callable[[sqlite3.Connection], Any]
 
 
@@ -194,7 +197,7 @@ class Database:
         primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self.corrupt(str(error))
-        if primary == sqlite3.SQLITE_FULL:
+        if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and self._is_full()):
             return self._full()
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return LedgerError(
@@ -209,6 +212,10 @@ class Database:
         return LedgerError(
             f"the ledger {self._path} failed: {error}; nothing was recorded", path=str(self._path)
         )
+
+    def _is_full(self) -> bool:
+        """SQLite calls it an I/O error when there is no room for its shared memory."""
+        return os.statvfs(self._path.parent).f_bavail < _LEAST_BLOCKS
 
     def _full(self) -> DiskFull:
         return DiskFull(
@@ -243,5 +250,5 @@ def _make_state_dir(path: Path) -> None:
         raise NoPermission(
             f"the state directory {path} must belong to the user who plugs (uid {os.geteuid()}) and be writable by"
             f" nobody else; it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}:"
-            f" 'chown {os.geteuid()} {path}; chmod 0700 {path}'",
+            " run as its owner, or set state_dir to a directory of its own, which vifplug makes",
         )
