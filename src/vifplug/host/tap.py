@@ -89,9 +89,14 @@ def _not_made(netlink: Netlink, name: str, error: OSError) -> DeviceFailed | Dev
 
 def taken(other: Link) -> DeviceTaken:
     """The error for a device name that somebody else's device has."""
+    facts = [f"address {other.address}", f"alias {other.alias!r}" if other.alias else ""]
+    tap = (
+        f", or remove it with 'ip link delete {other.name}' if no guest needs it"
+        if other.kind == "tun"
+        else ""
+    )
     return DeviceTaken(
         f"the device name {other.name} is taken: a {other.kind or 'physical'} device with that name is there"
-        f" (address {other.address}, alias {other.alias!r}) and vifplug did not make it for this VIF;"
-        f" remove it with 'ip link delete {other.name}', or bind another devname",
+        f" ({', '.join(filter(None, facts))}) and vifplug did not make it for this VIF; bind another devname{tap}",
         device=other.name,
     )

@@ -199,10 +199,10 @@ class _Walk:
         if not seen.st_mode & _OTHERS_WRITE:
             return
         who = "everybody" if seen.st_mode & stat.S_IWOTH else f"the group {_group(seen.st_gid)}"
-        sticky = ", and its sticky bit does not mend that" if seen.st_mode & stat.S_ISVTX else ""
-        raise Refused(
-            f"{_kind(seen)} {place} may be written by {who} (mode {_mode(seen)}){sticky}: chmod go-w {_quoted(place)}"
-        )
+        wrong = f"{_kind(seen)} {place} may be written by {who} (mode {_mode(seen)})"
+        if seen.st_mode & stat.S_ISVTX:  # as /tmp, which has to stay as it is
+            raise Refused(f"{wrong}, and its sticky bit does not mend that: keep the script somewhere else")
+        raise Refused(f"{wrong}: chmod go-w {_quoted(place)}")
 
 
 def _check_file(place: str, seen: os.stat_result) -> None:
