@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +28,7 @@ VERBS = (
     "gc",
     "probe",
     "scripts",
+    "conform",
     "config",
     "schema",
     "new-mechanism",
@@ -213,9 +213,7 @@ def _interrupted(status: int) -> int:
 
 def _reader_gone() -> int:
     """``vifplug list | head``: end as quietly as any other program that SIGPIPE ends."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+    _output.give_up(sys.stdout)
     return 128 + signal.SIGPIPE
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -48,11 +49,19 @@ def say(text: str = "", *, err: bool = False) -> None:
     try:
         click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
     except OSError as error:
+        give_up(sys.stderr if err else sys.stdout)
         if err:
             return  # nobody is left to tell, and what is under way must not fail for it
         if isinstance(error, BrokenPipeError):
             raise
         raise OutputError(f"cannot write to standard output: {error.strerror}") from None
+
+
+def give_up(stream: TextIO) -> None:
+    """What is still in the stream's buffer must not fail once more when the interpreter ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
 def complain(message: str) -> None:
