@@ -32,6 +32,14 @@ _SCHEMAS = {"conf": "/usr/share/openvswitch/vswitch.ovsschema", "nb": "/usr/shar
             "sb": "/usr/share/ovn/ovn-sb.ovsschema"}  # fmt: skip
 
 
+class Unrecorded:
+    """A registry for resident scripts whose processes end with the runner."""
+
+    def started(self, mark: Mark) -> None: ...
+
+    def ended(self, mark: Mark) -> None: ...
+
+
 class Daemons:
     """Daemons that are started by hand and ended by the process id in their pidfile."""
 
@@ -147,7 +155,7 @@ class Switch(Daemons):
         changes: Iterable[str] = (),
     ) -> Outcome:
         """The packaged script asked for one verb, as the host asks it."""
-        runner = Runner(self.config)
+        runner = Runner(self.config, Unrecorded())
         try:
             return runner.carry_out(
                 self.script(binding), _request(verb, binding, seconds, changes), seconds=seconds,
