@@ -48,7 +48,8 @@ class Vendor:
         bin_, lib = self.place / "bin", world.folder / "lib"
         for folder in (bin_, lib / "scripts"):
             folder.mkdir(parents=True)
-        shutil.copy(PACKAGE / "scripts" / script, lib / "scripts")
+        shutil.copyfile(PACKAGE / "scripts" / script, lib / "scripts" / script)
+        (lib / "scripts" / script).chmod(0o755)  # a checkout may be its group's to write
         for part in (PACKAGE.parent / "plugscript.py", PACKAGE / "plugscript.sh"):
             shutil.copy(part, lib)
         self.environment = {"PATH": f"{bin_}:/usr/sbin:/usr/bin:/sbin:/bin"}
