@@ -85,9 +85,13 @@ def guest(plugged: Plugged, *addresses: str) -> StandInGuest:
 
 
 def reaches(guest: StandInGuest, target: str, timeout: float = 5.0) -> bool:
-    """ARP, then ping."""
-    mac = guest.arp(target, timeout)
-    return mac is not None and guest.ping(target, mac.value, timeout) is not None
+    """ARP, then ping. Asked again and again, for a port forwards only once the kernel has seen its carrier."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        mac = guest.arp(target, 0.3)
+        if mac is not None and guest.ping(target, mac.value, 0.3) is not None:
+            return True
+    return False
 
 
 class Wire:

@@ -264,7 +264,8 @@ def _addresses(rule: str) -> tuple[Any, ...]:
     """The MAC addresses of a rule, and its spans of IP addresses."""
     import re
 
-    ip = r"0x[0-9a-f]{32}|[0-9a-f:]*:[0-9a-f:.]*(?:/\d+)?|\d+(?:\.\d+){3}(?:/\d+)?"
+    # 0x8035 is no address, and a later nft may have a name for it
+    ip = r"0x(?!8035\b)[0-9a-f]+|[0-9a-f:]*:[0-9a-f:.]*(?:/\d+)?|\d+(?:\.\d+){3}(?:/\d+)?"
     macs, spans = [], []
     for mac, first, last in re.findall(
         rf"\b((?:[0-9a-f]{{2}}:){{5}}[0-9a-f]{{2}})\b|({ip})(?:-({ip}))?", rule
