@@ -186,10 +186,14 @@ def drops(plugged: Plugged) -> dict[str, int]:
     return counted
 
 
+def ruleset() -> str:
+    """All that nftables has."""
+    return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+
+
 def rules_left() -> str:
-    """Chains of the table that anti-spoofing uses."""
-    listed = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
-    return "".join(line for line in listed.splitlines() if "chain" in line)
+    """The chains in it."""
+    return "".join(line for line in ruleset().splitlines() if "chain" in line)
 
 
 SCRIPTS = Path(PACKAGE) / "scripts"

@@ -59,19 +59,34 @@ def load(request: plugscript.Request) -> None:
 
 
 def clear(request: plugscript.Request) -> None:
-    """Take the VIF's rules away, if there are any."""
+    """Take the VIF's rules away, if there are any, and the table with the last of them."""
+    chain = ("netdev", TABLE, _chain(request))
     try:
-        plugscript.run(
-            "nft",
-            "delete",
-            "chain",
-            "netdev",
-            TABLE,
-            _chain(request),
-            missing_ok=["No such file or directory"],
-        )
+        plugscript.run("nft", "delete", "chain", *chain, missing_ok=["No such file or directory"])
     except plugscript.BackendUnavailable as error:  # without nft there were never any
         plugscript.log(error.message)
+    if not request.dry_run:
+        _delete_table_if_empty()
+
+
+def _delete_table_if_empty() -> None:
+    """nft has no word for it: deletion with NLM_F_NONREC, which the kernel refuses while there is a chain.
+
+    The numbers are from linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h. There is nothing to be
+    done about a refusal, so the answer is not read.
+    """
+    from _socket import AF_NETLINK, SOCK_RAW, htons, socket
+    from _struct import pack
+
+    def message(kind: int, flags: int, family: int, resource: int, data: bytes = b"") -> bytes:
+        return pack("=IHHIIBBH", 20 + len(data), kind, flags, 0, 0, family, 0, htons(resource)) + data
+
+    netfilter, nf_tables, delete_table, netdev, request, ack, nonrec = 12, 10, 10 << 8 | 2, 5, 1, 4, 0x100
+    name = pack("=HH", 4 + len(TABLE) + 1, 1) + TABLE.encode() + bytes(4 - len(TABLE) % 4)
+    begin, end = message(0x10, request, 0, nf_tables), message(0x11, request, 0, nf_tables)
+    connection = socket(AF_NETLINK, SOCK_RAW, netfilter)
+    connection.send(begin + message(delete_table, request | ack | nonrec, netdev, 0, name) + end)
+    connection.close()
 
 
 def drift(request: plugscript.Request) -> list[plugscript.Drift]:
