@@ -22,7 +22,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 _NOBODY = 65534
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
-_SHIPPED = Path(vifplug.__file__).parent / "scripts" / "linux-bridge"
+_PACKAGE = Path(vifplug.__file__).parent
+#: the shipped script, and what it reads by way of its own place
+_SHIPPED = ["scripts/linux-bridge", "plugscript.sh", "scriptlib/bridge.sh", "scriptlib/links.sh"]
 _OF_2015 = _CHECKOUT / "examples" / "neutron-demo-vif-plug"
 
 
@@ -67,7 +69,8 @@ def enter() -> Sandbox:
         script_path, directory = f"{base}{script_path}", f"{base}{directory}"
         allow = [f"{base}/usr/bin/neutron-*-vif-plug"]
     _install(_OF_2015, Path(script_path))
-    _install(_SHIPPED, Path(directory) / "linux-bridge")
+    for name in _SHIPPED:
+        _install(_PACKAGE / name, Path(directory).parent / name)
     trust = Trust(directories=[directory], packaged=False, allow=allow, owners=owners)
     return Sandbox(Config(state_dir=f"{base}/var/lib/vifplug", trust=trust), script_path, notes)
 
