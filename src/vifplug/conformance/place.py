@@ -44,8 +44,8 @@ def enter(subject: Subject) -> Place:
     places = _kept(subject, found)
     kept = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in places]
     _mount("--make-rprivate", "/")
-    staging = "/run"
-    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", staging)
+    _mount("-t", "sysfs", "sysfs", "/sys")  # /sys/class/net is that of the one who mounts it
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     Path(OWN).mkdir()
     roots = ["/run", "/tmp", "/dev/shm"]  # noqa: S108
     roots += [root for root in (_overlay(path) for path in _OVERLAID) if root]
@@ -54,7 +54,7 @@ def enter(subject: Subject) -> Place:
             _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", path)
     for descriptor, path in zip(kept, places, strict=True):
         Path(path).mkdir(parents=True, exist_ok=True)
-        _mount("--bind", f"/proc/self/fd/{descriptor}", path)
+        _mount("--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", path)
         os.close(descriptor)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     owners = [0] if Path("/usr").stat().st_uid == 0 else [0, Path("/usr").stat().st_uid]
@@ -102,6 +102,8 @@ def _kept(subject: Subject, found: _Found) -> list[str]:
     wanted = [*subject.keep, sys.prefix, sys.base_prefix, str(_LIBRARIES)]
     if found.trusted:
         wanted.append(str(Path(found.path).parent.parent))
+    elif library := _library_of(found.path):
+        wanted.append(str(library))
     places = []
     for path in dict.fromkeys(str(Path(path).resolve()) for path in wanted):
         if not any(path.startswith(f"{hidden}/") for hidden in _HIDDEN):
@@ -140,11 +142,20 @@ def _install(subject: Subject, found: _Found, owners: list[int], roots: list[str
     shutil.copytree(
         _LIBRARIES / "scriptlib", library / "scriptlib", ignore=shutil.ignore_patterns("__pycache__")
     )
+    if own := _library_of(found.path):
+        shutil.copytree(own, library / own.name)
     notes.append(
         f"{found.path} may not run on this host ({found.reason}): a copy of it in a trusted place is tested."
     )
     trust = Trust(directories=[str(scripts)], allow=[], packaged=False, owners=owners)
     return Place(Config(trust=trust, script={copy.name: settings}), copy.name, str(copy), roots, notes)
+
+
+def _library_of(path: str) -> Path | None:
+    """``../NAME`` of a script ``scripts/NAME``, where a package of its own has the library that it brings."""
+    script = Path(path)
+    library = script.parent.parent / script.name
+    return library if script.parent.name == "scripts" and library.is_dir() else None
 
 
 def _plain_name(path: str) -> str:
