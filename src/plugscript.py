@@ -30,6 +30,7 @@ what every call needs is imported at the top, and neither ``json`` nor ``signal`
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -346,7 +347,7 @@ def ask(*command: object, check: bool = True, input: str | None = None) -> Done:
 
 def log(*words: object) -> None:
     """One line for people, kept with the call."""
-    _write(2, (" ".join(map(str, words)) + "\n").encode(errors="backslashreplace"))
+    _log((" ".join(map(str, words)) + "\n").encode(errors="backslashreplace"))
 
 
 def device_exists(name: str) -> bool:
@@ -705,11 +706,14 @@ class _Process:
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
-        sys.stdout = sys.stderr
+        sys.stdout = sys.stderr = io.TextIOWrapper(
+            _Log(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
 
     def once(self, verb: str) -> int:
         """One call: the verb in argv, the request on standard input."""
         status, kind, text = self.answer(verb, self.read)
+        sys.stderr.flush()
         if kind == "error":
             _write(self.replies, f'{{"error": {text}}}\n'.encode())
         elif text != "{}":
@@ -724,6 +728,7 @@ class _Process:
                     os.chdir("/")
                     os.umask(0o022)
                     status, kind, text = self.answer(None, _Line(line).read)
+                    sys.stderr.flush()
                     _write(self.replies, f'{{"exit": {status}, "{kind}": {text}}}\n'.encode())
         return 0
 
@@ -820,6 +825,20 @@ class _Process:
         return "\n".join(lines) + "\n"
 
 
+class _Log(io.RawIOBase):
+    """Standard error for what the author prints: a host that died is no reason to stop halfway."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+    def write(self, data: Any) -> int:
+        _log(bytes(data))
+        return len(data)
+
+
 class _Line:
     """A request that is there already."""
 
@@ -898,8 +917,8 @@ def _from_environment(script: Script) -> dict[str, Any]:
             details[name[len("VIF_DETAILS_") :].lower()] = value
     for name, schema in script.details.items():
         upper = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name.upper())
-        value = details.pop(upper.lower(), "")
-        if value or schema["type"] == "string":
+        value = details.pop(upper.lower(), None)
+        if value or (value is not None and schema["type"] == "string"):
             details[name] = _typed(value, schema["type"])
     return {
         "vif": {

@@ -213,6 +213,22 @@ def test_a_host_that_is_gone_gets_no_traceback(author: Author) -> None:
     process.stderr.close()
 
 
+def test_a_log_that_nobody_takes_stops_no_plug_halfway(author: Author) -> None:
+    script = author.python(
+        "@script.verb\ndef plug(request):\n  print('hello', end=''); log('hello'); run('sh', '-c', 'echo words >&2')\n"
+        "  import subprocess; subprocess.run(['true'], stdout=sys.stdout)\n"
+        "  return {'mtu': 5}"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f"{script.path} plug 2>/dev/full </dev/null"],
+        env=BY_HAND,
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, b'{"vif": {"mtu": 5}}\n')
+
+
 def test_closed_descriptors_are_no_traceback(author: Author) -> None:
     script = author.python("")
     done = subprocess.run(

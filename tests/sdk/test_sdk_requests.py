@@ -190,6 +190,18 @@ def test_details_in_the_environment_are_what_they_were_declared_as(author: Autho
     assert called.error["message"] == repr(expected)
 
 
+def test_a_detail_that_the_environment_does_not_have_is_missing_and_an_empty_one_is_empty(
+    author: Author,
+) -> None:
+    script = author.python(
+        SHOW.format("request.vif.details['mode'], request.vif.details['tag']"),
+        'details={"mode": {"type": "string", "default": "a"}, "tag": {"type": "integer", "default": 1}}',
+    )
+
+    assert script("plug").error["message"] == repr(["a", 1])
+    assert script("plug", None, VIF_DETAILS_MODE="", VIF_DETAILS_TAG="").error["message"] == repr(["", 1])
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
