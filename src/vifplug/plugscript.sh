@@ -64,7 +64,7 @@ tolerate() {
 }
 
 # log WORD…: one line for people, kept with the call
-log() { printf '%s\n' "$*" >&2; }
+log() { printf '%s\n' "$*" >&2 || :; }
 
 # How a verb fails; MESSAGE reaches the caller
 fail() { _fail 1 failed "$*"; }                # MESSAGE
