@@ -199,7 +199,7 @@ class _Process:
     def _pump(self, until: float) -> bool:
         """Read what it prints until it ends or prints too much; False if ``until`` came first."""
         while (left := until - time.monotonic()) > 0:
-            for fd, _ in self._poll.poll(left * 1000 + 1):
+            for fd, _ in self._poll.poll(poll_ms(left)):
                 if fd == self._pidfd:
                     return True
                 self._read(fd)
@@ -256,6 +256,15 @@ class _Process:
     def _close(self, fd: int) -> None:
         self._open.discard(fd)
         os.close(fd)
+
+
+def poll_ms(left: float) -> float:
+    """Milliseconds for one poll(2) where ``left`` seconds remain: never long.
+
+    Python notes a signal that comes just before the system call, and acts on it after: a Ctrl-C in
+    that moment would wait for the script's deadline.
+    """
+    return min(left, 0.5) * 1000 + 1
 
 
 def pipe() -> tuple[int, int]:

@@ -22,7 +22,7 @@ from msgspec import Struct
 from ..model.learn import learn
 from . import confine
 from .marks import Mark, kill_marked
-from .process import Ended, Kept, Why, pipe
+from .process import Ended, Kept, Why, pipe, poll_ms
 
 if TYPE_CHECKING:
     from .runner import Registry
@@ -279,7 +279,7 @@ class _Exchange:
         poll.register(self._pidfd, select.POLLIN)
         poll.register(self._in, select.POLLOUT)
         while (left := deadline - time.monotonic()) > 0:
-            for fd, _ in poll.poll(left * 1000 + 1):
+            for fd, _ in poll.poll(poll_ms(left)):
                 if fd == self._in:
                     if not self._write():
                         poll.unregister(self._in)
