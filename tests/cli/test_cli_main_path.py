@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -93,10 +94,8 @@ def test_an_interrupted_plug_is_undone(
     assert vifplug.world.asked() == ["plug", "unplug"]
 
 
-def test_an_interrupted_plug_of_many_ends_without_a_traceback(vifplug: Shell, fifo: Path) -> None:
+def test_an_interrupted_plug_of_many_ends_their_scripts_and_is_undone(vifplug: Shell, fifo: Path) -> None:
     vifplug.world.on("plug", do=f"echo begun > {fifo}; exec sleep 100")
-    with vifplug.config.open("a") as config:
-        config.write("plug = 0.5\n")
     process = vifplug.start("plug", "--all", vifplug.file([binding(number) for number in range(1, 4)]))
     with fifo.open() as pipe:
         assert pipe.readline() == "begun\n"
@@ -104,6 +103,25 @@ def test_an_interrupted_plug_of_many_ends_without_a_traceback(vifplug: Shell, fi
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert err.startswith("vifplug: interrupted") and len(err.splitlines()) == 1
+    assert links() == {}
+    assert vifplug("list", "--json").json == []
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_the_rest_to_recover(vifplug: Shell, fifo: Path) -> None:
+    vifplug.world.on("plug", do="exit 1")
+    vifplug.world.on("unplug", do=f"echo begun > {fifo}; exec sleep 100")
+    process = vifplug.start("plug", "--all", vifplug.file([binding(1), binding(2)]))
+    with fifo.open() as pipe:
+        assert pipe.readline() == "begun\n"
+    presses = 0
+    while process.returncode is None and presses < 100:  # two that come too close to each other are one
+        process.send_signal(signal.SIGINT)
+        presses += 1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=0.1)
+    assert (process.returncode, presses > 1) == (-signal.SIGINT, True)
+    vifplug.world.on("unplug")
+    vifplug("recover")
     assert links() == {}
     assert vifplug("list", "--json").json == []
 

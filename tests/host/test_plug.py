@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from world import ID, TAP, World, binding, links
 
 from vifplug.config import Deadlines
 from vifplug.errors import (
@@ -24,7 +23,8 @@ from vifplug.errors import (
     TimedOut,
     VifplugError,
 )
-from vifplug.host import State, Step
+from vifplug.host import Plugged, State, Step
+from world import ID, TAP, World, binding, links
 
 
 def nothing_left(world: World) -> bool:
@@ -267,6 +267,24 @@ def test_a_script_too_slow_to_say_its_info_is_asked_again_by_the_next_process(wo
     assert host.check(ID).script == "no check"
     slow.write_text("no")
     assert world.host().check(ID).script == "asked"
+
+
+def test_a_script_that_is_slow_to_say_its_info_delays_no_other(world: World) -> None:
+    world.info(verbs=["plug", "unplug", "check"])
+    released = world.folder / "released"
+    os.mkfifo(released)
+    text = (world.scripts / "recorder").read_text()
+    world.script(
+        "slow", text.replace("#!/bin/sh\n", f'#!/bin/sh\n[ "$1" = info ] && read line < {released}\n')
+    )
+    host = world.host()
+
+    def release(answer: object) -> None:
+        if isinstance(answer, Plugged) and answer.vif.plug_script == "recorder":
+            released.write_text("go\n")
+
+    host.plug_all([binding(1, script="slow"), binding(2)], on_done=release)
+    assert host.check(str(binding(1)["id"])).script == "asked"  # its info came within its deadline
 
 
 def test_info_is_asked_once_per_digest(world: World) -> None:

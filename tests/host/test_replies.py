@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from world import ID, TAP, World, binding, links
 
 from vifplug.errors import DiskFull, ScriptFailed
 from vifplug.host import State, Step
+from world import ID, TAP, World, binding, links
 
 ANSWER_1342 = """echo '{"vif": {"mtu": 1342}}'"""
 

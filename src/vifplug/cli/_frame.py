@@ -42,7 +42,7 @@ EX_IOERR = 74
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: undone like Ctrl-C, so whoever expects that one meets this one too."""
+    """Ctrl-C, SIGTERM or SIGHUP came: whoever expects the first meets them all."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -238,12 +238,13 @@ def _bug(session: Session, args: list[str], error: Exception) -> int:
 
 
 def stop_politely() -> None:
-    """Let SIGTERM and SIGHUP undo what is under way, as Ctrl-C does; a second one ends at once."""
+    """Let Ctrl-C, SIGTERM and SIGHUP undo what is under way; a second one ends at once."""
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise Stopped(number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP stays ignored
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # under nohup SIGHUP stays ignored, behind a shell's & SIGINT
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, stop)

@@ -316,7 +316,8 @@ class Host:
         on_done: Callable[[Plugged | VifplugError], None] | None = None,
     ) -> builtins.list[Plugged | VifplugError]:
         """Plug many side by side; the answers in the same order, an error in the place of each that failed."""
-        return side_by_side(_caught(self.plug, on_done), list(bindings), self.config.workers)
+        work = _caught(self.plug, on_done)
+        return side_by_side(work, list(bindings), self.config.workers, self._scripts.interrupted)
 
     def unplug_all(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,11 +37,15 @@ class Scripts:
         self._catalogue = Catalogue(config)
         self._runner = Runner(config, Residents(ledger))
         self._host = host_facts(socket.gethostname(), boot_id)
-        self._asking = threading.Lock()
+        self._asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._info_for_now: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
         self._runner.close()
+
+    def interrupted(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which scripts only undo: what else they do is ended."""
+        return self._runner.interrupted()
 
     def find(self, name: str) -> TrustedScript:
         """The trusted script of this name; raises ScriptNotFound or ScriptNotTrusted with the reason."""
@@ -91,7 +96,7 @@ class Scripts:
             return None
         known = self._info_of(script.digest)
         if known is None:
-            with self._asking:  # many VIFs of one new script: one of them asks
+            with self._asking[script.digest]:  # many VIFs of one new script: one of them asks
                 known = self._info_of(script.digest)
                 if known is None:
                     answer, for_good = self._runner.learn(script)

@@ -73,11 +73,11 @@ def kill_marked(mark: Mark, grace: float = 0.0) -> int:
     """
     ended: set[int] = set()
     if grace > 0:
-        ended |= _signal_all(mark, signal.SIGTERM, grace)
+        ended |= signal_marked(mark, signal.SIGTERM, grace)
     give_up = time.monotonic() + _PATIENCE
     quiet = 0
     while quiet < 2:  # one search can be passed by a chain of processes that fork and end
-        found = _signal_all(mark, signal.SIGKILL, max(0.0, give_up - time.monotonic()))
+        found = signal_marked(mark, signal.SIGKILL, max(0.0, give_up - time.monotonic()))
         quiet = 0 if found else quiet + 1
         ended |= found
         if found and time.monotonic() >= give_up:
@@ -89,8 +89,8 @@ def kill_marked(mark: Mark, grace: float = 0.0) -> int:
     return len(ended)
 
 
-def _signal_all(mark: Mark, number: signal.Signals, patience: float) -> set[int]:
-    """Send ``number`` to all that carry the mark, wait until they are gone, at most ``patience`` seconds."""
+def signal_marked(mark: Mark, number: signal.Signals, patience: float) -> set[int]:
+    """Send ``number`` to all that carry the mark now; wait until they are gone, at most ``patience`` seconds."""
     poll = select.poll()
     found: dict[int, int] = {}
     try:

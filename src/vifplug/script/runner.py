@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -27,7 +29,7 @@ from . import capabilities
 from .catalogue import Catalogue
 from .contract import Info, Request, RequestHost, Verb
 from .environment import environment_for, resident_environment
-from .marks import Mark
+from .marks import Mark, signal_marked
 from .not_started import why_not_started
 from .replies import LONGEST_REPLY, failure, last_words, parse_reply
 from .trust import TrustedScript
@@ -100,6 +102,9 @@ class Runner:
         self._config = config
         self._registry = registry
         self._residents: Residents | None = None
+        #: the marks of what runs now and can be undone
+        self._running: set[Mark] = set()
+        self._interrupted = False
         self._starting = threading.Lock()
         self._catalogue = Catalogue(config)
         self._default = capabilities.bits(capabilities.DEFAULT, "")
@@ -129,15 +134,22 @@ class Runner:
             ran = True
 
         try:
+            if request.verb is not Verb.UNPLUG:
+                self._running.add(mark)
+                self._check_interrupted()
             script = self._catalogue.find(script.name)  # still trusted, now?
             if resident and self._registry is not None:
                 ran = True  # for all we know
                 ended = self._ask(self._registry, script, request, seconds)
             else:
                 ended = self._run(script, request, seconds, mark, traceparent, on_start)
+            if ended.signal is not None and request.verb is not Verb.UNPLUG:
+                self._check_interrupted()
             reply = _understood(request.verb, ended, seconds)
         except VifplugError as caught:
             error = _about(caught, script, request.verb)
+        finally:
+            self._running.discard(mark)
         return Call(
             verb=request.verb.value,
             script=script.name,
@@ -232,6 +244,18 @@ class Runner:
             kind = HostError if error.errno in _NOT_ITS_FAULT else ScriptFailed
             raise kind(why_not_started(script.path, environment, error)) from error
 
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """End what scripts do now, and let them begin nothing within this block but to undo it."""
+        self._interrupted = True
+        try:
+            for mark in list(self._running):
+                # Once: what undoes it afterwards bears the same mark.
+                signal_marked(mark, signal.SIGKILL, 0)
+            yield
+        finally:
+            self._interrupted = False
+
     def close(self) -> None:
         """End the processes that stay up."""
         if self._residents is not None:
@@ -255,6 +279,10 @@ class Runner:
             )
         except OSError as error:
             raise ScriptFailed(why_not_started(script.path, environment, error)) from error
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise TimedOut("the call was interrupted")
 
     def _granted(self, script: TrustedScript) -> int:
         return self._default | capabilities.bits(script.settings.capabilities, script.name)
@@ -332,8 +360,6 @@ def _check_environment(name: str, environment: Mapping[str, str]) -> None:
 
 
 def _signal_name(number: int) -> str:
-    import signal
-
     try:
         return signal.Signals(number).name
     except ValueError:
