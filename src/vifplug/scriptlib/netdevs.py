@@ -25,7 +25,7 @@ class Hybrid:
         self.bridge_end = f"qvb{vif_id[:11]}"
         self.switch_end = f"qvo{vif_id[:11]}"
 
-    def plug(self, *, mtu: int | None, tap: str | None, userspace: bool) -> None:
+    def plug(self, *, mtu: int | None, tap: str | None, userspace: bool, dry_run: bool) -> None:
         """Make what is missing, and set all of it. ``tap`` joins the bridge; ``userspace``: no kernel datapath."""
         lines: list[str] = []
         size = f" mtu {mtu}" if mtu else ""
@@ -48,7 +48,9 @@ class Hybrid:
         if userspace:
             # nobody would fill in the checksums that the kernel leaves to a card
             for name in (self.bridge_end, self.switch_end):
-                checksums_off(name)
+                log(f"transmit checksums of {name} off")
+                if not dry_run:
+                    checksums_off(name)
 
     def unplug(self) -> None:
         _ip(

@@ -69,6 +69,14 @@ def has_lost_its_device(port: Port, datapath: Datapath) -> bool:
     return reads_it_itself and device_exists(port.name) and not is_promiscuous(port.name)
 
 
+def _device_drift(port: Port, datapath: Datapath) -> list[Drift]:
+    if not device_exists(port.name):
+        return [Drift(f"device {port.name}", "there", None)]
+    if has_lost_its_device(port, datapath):
+        return [Drift(f"device {port.name}", "read by Open vSwitch", "made anew under its port")]
+    return []
+
+
 class Mechanism:
     """Open vSwitch with nobody beyond it: a port is ready when the switch has it."""
 
@@ -101,7 +109,10 @@ class Mechanism:
             if not plan.libvirt_adds_it:
                 port = plan.port(datapath)
                 if plan.hybrid is not None:
-                    plan.hybrid.plug(mtu=request.vif.mtu, tap=plan.hybrid_tap, userspace=datapath.userspace)
+                    plan.hybrid.plug(
+                        mtu=request.vif.mtu, tap=plan.hybrid_tap, userspace=datapath.userspace,
+                        dry_run=request.dry_run,
+                    )  # fmt: skip
                 if plan.has_representor and not port.type:
                     run("ip", "link", "set", "dev", port.name, "up")
                 self._take_back(db, plan, port, datapath)
@@ -145,8 +156,8 @@ class Mechanism:
             found = Found(db, port.name, plan.bridge)
         if found.port is not None or not plan.libvirt_adds_it:
             drift += ovsport.compare(found, port, device_may_miss=plan.device_comes_later)
-        if found.port is not None and has_lost_its_device(port, datapath):
-            drift.append(Drift(f"device {port.name}", "read by Open vSwitch", "made anew under its port"))
+        if found.port is not None and not port.type and not plan.device_comes_later:
+            drift += _device_drift(port, datapath)
         if found.belongs_to(plan.ids) and not self.is_ready(request, found.interface or {}):
             drift.append(Drift(f"port {port.name}", "ready", self.why_not_ready(plan)))
         if plan.hybrid is not None:
