@@ -23,7 +23,7 @@ from vifplug.errors import (
     TimedOut,
     VifplugError,
 )
-from vifplug.host import Plugged, State, Step
+from vifplug.host import State, Step
 from world import ID, TAP, World, binding, links
 
 
@@ -271,19 +271,19 @@ def test_a_script_too_slow_to_say_its_info_is_asked_again_by_the_next_process(wo
 
 def test_a_script_that_is_slow_to_say_its_info_delays_no_other(world: World) -> None:
     world.info(verbs=["plug", "unplug", "check"])
-    released = world.folder / "released"
-    os.mkfifo(released)
+    asked, released = world.folder / "asked", world.folder / "released"
+    for path in (asked, released):
+        os.mkfifo(path)
     text = (world.scripts / "recorder").read_text()
-    world.script(
-        "slow", text.replace("#!/bin/sh\n", f'#!/bin/sh\n[ "$1" = info ] && read line < {released}\n')
-    )
+    waits = f'#!/bin/sh\n[ "$1" = info ] && echo > {asked} && read line < {released}\n'
+    world.script("slow", text.replace("#!/bin/sh\n", waits))
     host = world.host()
-
-    def release(answer: object) -> None:
-        if isinstance(answer, Plugged) and answer.vif.plug_script == "recorder":
-            released.write_text("go\n")
-
-    host.plug_all([binding(1, script="slow"), binding(2)], on_done=release)
+    slow = threading.Thread(target=host.plug, args=[binding(1, script="slow")])
+    slow.start()
+    asked.read_text()
+    host.plug(binding(2))
+    released.write_text("go\n")
+    slow.join()
     assert host.check(str(binding(1)["id"])).script == "asked"  # its info came within its deadline
 
 
