@@ -277,13 +277,15 @@ def test_a_script_that_is_slow_to_say_its_info_delays_no_other(world: World) -> 
     text = (world.scripts / "recorder").read_text()
     waits = f'#!/bin/sh\n[ "$1" = info ] && echo > {asked} && read line < {released}\n'
     world.script("slow", text.replace("#!/bin/sh\n", waits))
+    pipe = os.open(released, os.O_RDWR)
     host = world.host()
     slow = threading.Thread(target=host.plug, args=[binding(1, script="slow")])
     slow.start()
     asked.read_text()
     host.plug(binding(2))
-    released.write_text("go\n")
+    os.write(pipe, b"go\n")
     slow.join()
+    os.close(pipe)
     assert host.check(str(binding(1)["id"])).script == "asked"  # its info came within its deadline
 
 
