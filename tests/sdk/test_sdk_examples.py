@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from callers import VIF, a_request
+from sdk_author import SDK, SHELL_SDK
 from trusted import TrustedDir
 from vifplug.model.vif import NetworkInfo, Subnet, Vif
 from vifplug.script.catalogue import Catalogue
@@ -25,7 +27,7 @@ def ip(*arguments: str) -> str:
 
 
 class Example:
-    """An example, installed as the package installs scripts: below the SDK."""
+    """An example, and the host's runner to call it."""
 
     def __init__(self, path: Path, place: TrustedDir) -> None:
         self.name = path.name
@@ -53,17 +55,17 @@ def routes(trusted_dir: TrustedDir, netns: None) -> Example:
 
 
 def install(name: str, place: TrustedDir) -> Example:
+    """As vifplug's package does: scripts in a directory of their own, the SDK beside that."""
+    for file in (SDK / "plugscript.py", SHELL_SDK):
+        shutil.copy(file, place.path)
+    place = TrustedDir(place.path / "scripts")
+    place.path.mkdir()
     path = place.path / name
     if (source := EXAMPLES / f"{name}.c").exists():
         flags = ["-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror"]
         subprocess.run(["cc", *flags, "-o", path, source], check=True)
     else:
-        text = (EXAMPLES / name).read_text()
-        # in the source tree an example finds the SDK by its own path
-        text = text.replace("${0%/*}/..", str(EXAMPLES.parent)).replace(
-            '__file__.rpartition("/examples/")[0]', repr(str(EXAMPLES.parent))
-        )
-        place.write(name, text)
+        place.write(name, (EXAMPLES / name).read_text())
     path.chmod(0o755)
     return Example(path, place)
 

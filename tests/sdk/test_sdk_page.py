@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,9 +24,11 @@ def block(language: str) -> str:
 
 @pytest.fixture(params=["python", "sh"])
 def blue(request: pytest.FixtureRequest, author: Author, netns: None) -> Script:
-    text = block(request.param).replace("/usr/lib/vifplug/plugscript.sh", str(SHELL_SDK))
-    path = author.place.write("blue", text.replace("/usr/lib/vifplug", str(SDK)))
-    return Script(path, [])
+    library = author.place.path
+    for file in (SDK / "plugscript.py", SHELL_SDK):
+        shutil.copy(file, library)
+    (library / "scripts").mkdir()
+    return Script(author.place.write("scripts/blue", block(request.param)), [])
 
 
 def ip(arguments: str) -> str:
