@@ -449,7 +449,7 @@ def test_gc_removes_this_ledgers_devices_that_no_vif_owns_and_no_others(two: Wor
     assert host.gc().devices == []
 
 
-def test_a_device_that_somebody_renamed_is_not_taken_from_its_vif(two: World) -> None:
+def test_a_device_that_somebody_renamed_stays_its_vifs_and_goes_with_it(two: World) -> None:
     host = two.host()
     host.plug(binding())
     subprocess.run(["ip", "link", "set", TAP, "down"], check=True)
@@ -457,6 +457,8 @@ def test_a_device_that_somebody_renamed_is_not_taken_from_its_vif(two: World) ->
     assert [drift.what for drift in host.check(ID).drift] == ["device"]
     assert host.gc().devices == []
     assert list(links()) == ["renamed0"]
+    host.unplug(ID)
+    assert links() == {}
 
 
 # --- interrupts --------------------------------------------------------------------------------

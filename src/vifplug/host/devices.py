@@ -162,22 +162,22 @@ class Devices:
 
     def _remove_all(self, items: list[str]) -> list[bool | BaseException]:
         with Netlink() as netlink:
-            indexes: list[int] = []
-            answers: list[bool | BaseException] = []
-            for item in items:
-                name, vif_id = item.split("\0")
-                found = netlink.link(name)
-                ours = found is not None and found.alias == self._prefix + vif_id
-                answers.append(ours)
-                if found is not None and ours:
-                    indexes.append(found.index)
+            found = [self._made_for(netlink, *item.split("\0")) for item in items]
+            if None in found:  # renamed meanwhile, or gone: what matters is whose mark it bears
+                marked = {link.alias: link for link in netlink.links() if link.alias}
+                aliases = [self._prefix + item.split("\0")[1] for item in items]
+                found = [link or marked.get(alias) for link, alias in zip(found, aliases, strict=True)]
             try:
-                netlink.delete(indexes)
+                netlink.delete([link.index for link in found if link is not None])
             except NetlinkError as error:
                 kind = NoPermission if error.errno == _EPERM else DeviceFailed
                 names = ", ".join(item.split("\0")[0] for item in items)
                 raise kind(f"the kernel refused to delete {names}: {error.strerror}") from error
-            return answers
+            return [link is not None for link in found]
+
+    def _made_for(self, netlink: Netlink, name: str, vif_id: str) -> Link | None:
+        found = netlink.link(name)
+        return found if found is not None and found.alias == self._prefix + vif_id else None
 
 
 def host_address(vif: Vif) -> str | None:
