@@ -127,9 +127,7 @@ class Mechanism:
     def unplug(self, request: Request) -> None:
         with connect(request) as db:
             plan = Plan(request, self.default_bridge(db))
-            found = [
-                name for name in ovsport.named_after(db, plan.ids["iface-id"]) if plan.may_be_called(name)
-            ]
+            found = ovsport.ports_of(db, plan.ids, plan.names())
             # without a port, a bridge that was made for it may be left
             numbers = [
                 ovsport.remove(db, name, plan.bridge, plan.ids) for name in found or [request.vif.devname]

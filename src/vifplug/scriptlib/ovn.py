@@ -9,7 +9,7 @@ from plugscript import BackendUnavailable, Failed, Request
 
 from .openvswitch import Mechanism, connect, in_our_words
 from .ovsdb import Ovsdb
-from .ovsport import named_after
+from .ovsport import ports_of
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Ovn(Mechanism):
         """The guest runs here now: OVN has its port here, or is about to."""
         with connect(request) as db:
             plan = Plan(request, self.default_bridge(db))
-            names = [name for name in named_after(db, plan.ids["iface-id"]) if plan.may_be_called(name)]
+            names = ports_of(db, plan.ids, plan.names())
             if not names:
                 raise Failed(
                     f"Open vSwitch on this host has no port with the iface-id {plan.ids['iface-id']}"

@@ -12,12 +12,12 @@ from .ovsdb import Ovsdb, Refused, insert, mutate, one, optional, select, severa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     Row = dict[str, Any]
 
-#: an external id on what is ours besides the port: a QoS row's VIF, a bridge that was made for its ports
+#: an external id on what is ours: the VIF's id on interfaces and QoS rows; see _MADE for bridges
 MARK = "vifplug"
 _MADE = {MARK: "made for its ports"}
 #: others write to the same database: a transaction whose ground has moved is thought out anew
@@ -36,7 +36,7 @@ class Port:
     ) -> None:  # fmt: skip
         self.name = name
         self.bridge = bridge
-        #: iface-id is among them
+        #: iface-id and our mark are among them
         self.ids = dict(ids)
         self.type = type_
         self.options = dict(options or {})
@@ -82,21 +82,22 @@ class Found:
             self.place = places[0]["name"] if places else None
             self.policer = qos[0][0] if qos and qos[0] else None
 
-    def owner(self) -> str | None:
-        """The iface-id of the interface."""
-        ids: dict[str, str] = self.interface["external_ids"] if self.interface else {}
-        return ids.get("iface-id")
-
     def belongs_to(self, ids: Mapping[str, str]) -> bool:
-        return self.port is not None and self.owner() == ids["iface-id"]
+        """Whether it is the VIF's: by our mark, or (made by Nova or libvirt, and without one) by its iface-id."""
+        if self.port is None or self.interface is None:
+            return False
+        found: dict[str, str] = self.interface["external_ids"]
+        key = MARK if MARK in found else "iface-id"
+        return found.get(key) == ids[key]
 
     def refuse_other(self, ids: Mapping[str, str]) -> None:
         """Raises Failed if the name is taken by what is not this VIF's."""
         if self.interface is None or self.belongs_to(ids):
             return
-        whose = f"the iface-id {self.owner()}" if self.owner() else "no iface-id"
+        iface_id = self.interface["external_ids"].get("iface-id")
+        whose = f"the iface-id {iface_id}" if iface_id else "no iface-id"
         raise Failed(
-            f"Open vSwitch has an interface {self.name} already, with {whose}, not this VIF's {ids['iface-id']}: "
+            f"Open vSwitch has an interface {self.name} already, with {whose}, which is not this VIF's: "
             f"if nothing needs it any more, remove it with 'ovs-vsctl del-port {self.name}'"
         )
 
@@ -209,10 +210,15 @@ def remove(
     raise RetryLater(f"Open vSwitch's database keeps port {name}: {last}")
 
 
-def named_after(db: Ovsdb, iface_id: str) -> list[str]:
-    """The interfaces that have this iface-id."""
-    where = [["external_ids", "includes", to_map({"iface-id": iface_id})]]
-    return [row["name"] for row in db.select("Interface", where, ["name"])]
+def ports_of(db: Ovsdb, ids: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """The names of the VIF's ports: those that have our mark, and those of ``names`` that are its all the same."""
+    marked = ["external_ids", "includes", to_map({MARK: ids[MARK]})]
+    same_id = ["external_ids", "includes", to_map({"iface-id": ids["iface-id"]})]
+    queries: list[list[Any]] = [[marked], *([same_id, ["name", "==", name]] for name in names)]
+    results = db.transact(*(select("Interface", where, ["name", "external_ids"]) for where in queries))
+    rows = [row for result in results for row in result["rows"]]
+    ours = [row["name"] for row in rows if row["external_ids"].get(MARK, ids[MARK]) == ids[MARK]]
+    return list(dict.fromkeys(ours))
 
 
 def compare(found: Found, port: Port, *, device_may_miss: bool = False) -> list[Drift]:
@@ -279,7 +285,7 @@ def _policer(port: Port) -> Row:
     row = {
         "type": "egress-policer",
         "other_config": to_map(port.policer),
-        "external_ids": to_map({MARK: port.ids["iface-id"]}),
+        "external_ids": to_map({MARK: port.ids[MARK]}),
     }
     return insert("QoS", row, "qos")
 

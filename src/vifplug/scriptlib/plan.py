@@ -7,7 +7,7 @@ import os
 from plugscript import BackendUnavailable, BadDetails, Request
 
 from .netdevs import Function, Hybrid
-from .ovsport import Datapath, Port
+from .ovsport import MARK, Datapath, Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Plan:
             "attached-mac": vif.address,
             "vm-uuid": request.instance.id,
             "vm-id": request.instance.id,
+            MARK: vif.id,
             "bridge_name": self.bridge if trunk else None,  # by which Neutron's agent cleans up after a trunk
         }
         self.ids: dict[str, str] = {key: value for key, value in ids.items() if value}
@@ -133,12 +134,10 @@ class Plan:
             return f"vfr{vif.id[:11]}" if datapath.dpdk else self.function().representor()
         return vif.devname
 
-    def may_be_called(self, name: str) -> bool:
-        """Whether a port of this name may have been made for the VIF, whatever its details say by now."""
+    def names(self) -> list[str]:
+        """What a port of the VIF may be called, whatever its details say by now."""
         vif = self.request.vif
-        if self.has_representor or vif.type == "vhostuser":
-            return True  # as its driver likes, or as its socket is called
-        return name == vif.devname or name in (f"{prefix}{vif.id[:11]}" for prefix in ("qvo", "vhu", "vfr"))
+        return [vif.devname, *(f"{prefix}{vif.id[:11]}" for prefix in ("qvo", "vhu", "vfr"))]
 
     def emptied(self) -> dict[str, list[str]]:
         """The columns, by table, that an update empties: what was set, and is wanted no more."""

@@ -48,6 +48,7 @@ def test_the_port_says_whose_it_is_as_nova_and_libvirt_say_it(switch: Switch, ta
         "attached-mac": ONE["address"],
         "vm-uuid": INSTANCE,
         "vm-id": INSTANCE,
+        "vifplug": ONE["id"],
     }
     assert (interface["type"], interface["error"], interface["mtu_request"]) == ("", None, 1450)
     assert row(switch, "Port")["tag"] is None
@@ -103,7 +104,14 @@ def test_our_port_on_another_bridge_is_moved(switch: Switch, tap: str) -> None:
     assert row(switch, "Interface")["error"] is None
 
 
-@pytest.mark.parametrize("ids", [[], ["external_ids:iface-id=another"]])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [],
+        ["external_ids:iface-id=another"],
+        [f"external_ids:iface-id={ONE['id']}", "external_ids:vifplug=another"],
+    ],
+)
 def test_a_port_of_somebody_elses_is_refused_and_left_alone(switch: Switch, tap: str, ids: list[str]) -> None:
     switch.vsctl("add-port", "br-int", TAP, *(["--", "set", "Interface", TAP, *ids] if ids else []))
     before = row(switch, "Interface")
@@ -114,6 +122,40 @@ def test_a_port_of_somebody_elses_is_refused_and_left_alone(switch: Switch, tap:
 
     switch.done("unplug", ONE)
     assert row(switch, "Interface") == before
+
+
+def test_a_port_that_nova_made_is_taken_over(switch: Switch, tap: str) -> None:
+    switch.vsctl(
+        "add-port", "br-int", TAP, "--", "set", "Interface", TAP, f"external_ids:iface-id={ONE['id']}"
+    )
+    before = row(switch, "Port")["_uuid"]
+
+    switch.done("plug", ONE)
+
+    assert row(switch, "Port")["_uuid"] == before
+    assert drift(switch, ONE) == {}
+    switch.done("unplug", ONE)
+    assert switch.ports() == set()
+
+
+def test_an_unplug_finds_the_port_whatever_became_of_its_iface_id(switch: Switch, tap: str) -> None:
+    switch.done("plug", ONE)
+    switch.vsctl("set", "Interface", TAP, "external_ids:iface-id=another")
+
+    switch.done("unplug", ONE)
+
+    assert switch.ports() == set()
+
+
+def test_a_tap_that_libvirt_makes_is_taken_when_the_guest_starts(switch: Switch) -> None:
+    """Its making is done here."""
+    binding = port(1, vif_details={"made_by": "libvirt"})
+    switch.done("plug", binding)
+    assert drift(switch, binding) == {}
+
+    ip(f"tuntap add dev {TAP} mode tap")
+    switch.until(TAP, lambda interface: interface["error"] == [])
+    assert drift(switch, binding) == {}
 
 
 def test_an_update_changes_what_changed_and_empties_what_is_wanted_no_more(switch: Switch, tap: str) -> None:
