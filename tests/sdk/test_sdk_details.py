@@ -6,7 +6,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plugscript
@@ -118,6 +118,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_SCHEMAS | _SCHEMAS.map(lambda items: {"type": "array", "items": items}), _VALUES)
 def test_what_fits_is_what_json_schema_says(schema: dict[str, Any], value: Any) -> None:
     plugscript._check_schema("x", schema)

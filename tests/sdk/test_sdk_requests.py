@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plugscript
@@ -102,6 +102,7 @@ _ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_KEYS, _ANYTHING, max_size=8))
 def test_anything_is_a_request_or_is_refused_by_the_name_of_what_is_wrong(given: dict[str, Any]) -> None:
     try:
@@ -121,6 +122,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON, st.booleans())
 def test_json_is_read_and_written_as_the_json_module_does(value: Any, ascii_only: bool) -> None:
     assert plugscript._from_json(json.dumps(value, ensure_ascii=ascii_only, indent=1) + "\r\n") == value
@@ -128,6 +130,7 @@ def test_json_is_read_and_written_as_the_json_module_does(value: Any, ascii_only
     assert plugscript._to_json(value).isascii()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='{}[]",:0123456789.eE+-truefalsn \n\\u', max_size=12))
 def test_what_is_no_json_for_the_json_module_is_none_here(text: str) -> None:
     try:

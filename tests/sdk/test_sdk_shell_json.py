@@ -76,7 +76,7 @@ _TEXT = st.text(
 ).filter(lambda text: "@newline@" not in text)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(text=_TEXT)
 def test_any_text_comes_back_from_json_as_it_was(escaper: Escaper, text: str) -> None:
     line = escaper(text)
