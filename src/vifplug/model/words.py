@@ -52,7 +52,7 @@ FilePath = Annotated[
 ScriptName = Annotated[
     str,
     named(
-        r"(?:/[^\x00-\x1f\x7f-\x9f]{1,4094}|[A-Za-z0-9][A-Za-z0-9_.+\-]{0,127})",
+        r"(?:/[^\x00-\x1f\x7f-\x9f]{1,4094}|[A-Za-z0-9_][A-Za-z0-9_.+\-]{0,127})",
         "a script's bare name or its absolute path",
         "linux-bridge",
         "/usr/bin/neutron-iovisor-vif-plug",
