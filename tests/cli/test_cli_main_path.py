@@ -158,7 +158,15 @@ def test_a_reader_that_went_away_is_nothing_to_shout_about(vifplug: Shell) -> No
 
 def test_a_full_disk_behind_standard_output_is_said(vifplug: Shell) -> None:
     with Path("/dev/full").open("w") as full:
-        for arguments in (["version"], ["list", "--json"], ["unplug", "--json", ID]):
+        for arguments in (
+            ["version"],
+            ["--version"],
+            ["--help"],
+            ["plug", "-h"],
+            [],
+            ["list", "--json"],
+            ["unplug", "--json", ID],
+        ):
             ended = vifplug.real(*arguments, stdout=full)
             assert ended.status == 74
             assert ended.err == "vifplug: cannot write to standard output: No space left on device\n"

@@ -80,7 +80,23 @@ def _common() -> list[click.Parameter]:
     ]
 
 
-class Verb(click.Command):
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        _output.say(ctx.get_help())
+        ctx.exit()
+
+
+class _Helpful(click.Command):
+    """Its --help meets a standard output that takes no more like every other answer."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+class Verb(_Helpful):
     """A command with the common options and one example."""
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
@@ -97,7 +113,7 @@ def verb(name: str, *, example: str, **settings: Any) -> Callable[[Callable[...,
 pass_session = click.make_pass_decorator(Session)
 
 
-class Root(click.Group):
+class Root(_Helpful, click.Group):
     """``vifplug`` itself. A verb's file is imported when the verb is called."""
 
     def list_commands(self, _: click.Context) -> list[str]:
@@ -124,14 +140,14 @@ class Root(click.Group):
 def _bare() -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        _output.say(ctx.get_help())
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         from .._version import __version__
 
-        click.echo(f"vifplug {__version__}")
+        _output.say(f"vifplug {__version__}")
         ctx.exit()
 
 
