@@ -110,17 +110,17 @@ class Wire:
         for frame in frames:
             self._tap.write(frame)
 
-    def hear_until(self, last: bytes, timeout: float = 5.0) -> list[bytes] | None:
-        """The frames that came before ``last``, without padding; None if it does not come."""
+    def hear_until(self, last: bytes, timeout: float = 5.0, part: slice = slice(None)) -> list[bytes] | None:
+        """This part of the frames that came before ``last``, without padding; None if it does not come."""
         poll = select.poll()
         poll.register(self._tap, select.POLLIN)
         until = time.monotonic() + timeout
         heard: list[bytes] = []
         while (left := until - time.monotonic()) > 0:
             if poll.poll(left * 1000) and (frame := self._tap.read()) is not None:
-                if bare(frame) == bare(last):
+                if bare(frame)[part] == bare(last)[part]:
                     return heard
-                heard.append(bare(frame))
+                heard.append(bare(frame)[part])
         return None
 
 

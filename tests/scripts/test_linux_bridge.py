@@ -103,6 +103,16 @@ def test_plug_and_unplug_twice_are_as_good_as_once(tap: str, bridge: str) -> Non
     assert link("br0") is not None  # it was there before us
 
 
+def test_an_unplug_leaves_a_tap_in_somebody_elses_bridge(tap: str, bridge: str) -> None:
+    ip("link add theirs type bridge")
+    ip(f"link set {TAP} master theirs")
+
+    done("unplug", details_bridge="br0")
+    done("unplug")
+
+    assert in_bridge("theirs")
+
+
 def test_an_unplug_of_what_was_never_there_succeeds(netns: None) -> None:
     done("unplug", details_bridge="br0", details_create_bridge="true")
     done("unplug")

@@ -168,7 +168,6 @@ def test_an_honest_guest_pings_while_one_that_lies_gets_no_answer(bridge: Catalo
     ):
         assert reaches(one, "10.0.0.7")
         assert lying.arp(OTHER, 0.3) is None
-        assert one.seen["ARP request"] == 0
 
 
 # --- the rules come and go -------------------------------------------------------------------------

@@ -39,7 +39,6 @@ def test_isolated_guests_reach_the_uplink_and_not_each_other(bridge: Catalogue) 
         assert reaches(other, UPLINK)
         # the bridge's own port is up: what does not come now does not come
         assert one.arp("10.0.0.6", 0.3) is None
-        assert other.seen["ARP request"] == 0
 
     assert bridge.drift(plugged[0]) == []
     ip(f"link set {plugged[0].vif.devname} type bridge_slave isolated off")
@@ -100,16 +99,14 @@ def test_an_uplink_that_is_not_there_is_said_by_name(bridge: Catalogue) -> None:
         bridge.plug("10.0.0.5", uplink="up7")
 
 
-def test_an_unplug_leaves_a_tap_in_somebody_elses_bridge(bridge: Catalogue) -> None:
+def test_a_bridge_goes_though_its_last_guest_was_moved_elsewhere(bridge: Catalogue) -> None:
     plugged = bridge.plug("10.0.0.5")
     ip("link add theirs type bridge")
     ip(f"link set {plugged.vif.devname} master theirs")
-    ip("link set br0 down")
 
     assert f"bridge of {plugged.vif.devname}: br0 is theirs" in bridge.drift(plugged)
     bridge.host().unplug(plugged.id)
-    assert "theirs" in links()
-    assert "br0" not in links()
+    assert links().keys() == {"up0", "router0", "theirs"}
 
 
 # --- vif_type bridge: libvirt makes the port ------------------------------------------------------

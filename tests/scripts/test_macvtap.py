@@ -82,7 +82,6 @@ def test_guests_in_private_mode_reach_the_network_alone(macvtap: Catalogue) -> N
         assert reaches(asking, ROUTER)
         assert reaches(asked, ROUTER)
         assert asking.arp("10.0.0.6", 0.3) is None
-        assert asked.seen["ARP request"] == 0
 
 
 def test_libvirt_is_told_to_open_the_device_and_leave_it_alone(macvtap: Catalogue) -> None:
