@@ -10,22 +10,24 @@ from scripts.ovs.switch import DpdkSwitch, OvnHost, Switch
 from world import World
 
 
+def _running(switch: Switch) -> Iterator[Switch]:
+    try:
+        switch.up()
+        yield switch
+    finally:
+        switch.stop_all()
+
+
 @pytest.fixture
 def switch(world: World) -> Iterator[Switch]:
-    switch = Switch(world)
-    yield switch
-    switch.stop_all()
+    yield from _running(Switch(world))
 
 
 @pytest.fixture
-def ovn(world: World) -> Iterator[OvnHost]:
-    ovn = OvnHost(world)
-    yield ovn
-    ovn.stop_all()
+def dpdk(world: World) -> Iterator[Switch]:
+    yield from _running(DpdkSwitch(world))
 
 
 @pytest.fixture
-def dpdk(world: World) -> Iterator[DpdkSwitch]:
-    switch = DpdkSwitch(world)
-    yield switch
-    switch.stop_all()
+def ovn(world: World) -> Iterator[Switch]:
+    yield from _running(OvnHost(world))

@@ -102,6 +102,8 @@ class Switch(Daemons):
             trust=Trust(directories=[], allow=[], packaged=True),
             script={"openvswitch": settings, "ovn": settings},
         )
+
+    def up(self) -> None:
         self.start_database()
         self.start_switch()
         self.vsctl("add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev")
@@ -215,8 +217,8 @@ class DpdkSwitch(Switch):
 class OvnHost(Switch):
     """A host of OVN's, with the central databases beside it. OVN knows the logical switch ``blue``."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def up(self) -> None:
+        super().up()
         for name in ("nb", "sb"):
             self.database(name, f"{name}.sock")
         self.southbound = f"unix:{self.folder}/sb.sock"
