@@ -33,7 +33,8 @@ _HOST = RequestHost(name="host1", boot_id="3c2f9a1e-0000-4000-8000-000000000001"
 _STAND_IN = """#!/bin/sh
 # A stand-in for {name}: it is not the vendor's.
 place={place}
-{{ printf '%s\\0' {name} "$@"; echo; }} >>"$place/calls"
+exec 9<"$place"; flock 9 # one at a time, as the vendor's switch takes them
+{{ printf '%s\\0' {name} "$@"; echo; }} >>"${{VENDOR_CALLS:-$place/calls}}"
 [ ! -f "$place/{name}.before" ] || . "$place/{name}.before"
 {body}
 """

@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 
 from vendor import INSTANCE, MAC, Vendor
+from vendor_commands import EBRCTL
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from vifplug.host.results import State
 from world import ID, World
 
-#: prints the device that it plugged; its client trips over the answer to an unknown address
-EBRCTL = """
-case $1 in
-add-port) echo "$6" >"$place/port-$2"; printf %s "$6" ;;
-del-port) rm "$place/port-$3" 2>/dev/null || { echo "Traceback:
-KeyError: 'dev'" >&2; exit 1; } ;;
-esac
-"""
 SILENT = "echo 'no result received'; echo \"TypeError: 'NoneType' object is not subscriptable\" >&2; exit 1"
 SLOT = "0000:3b:00.1"
 ETH = "eth4c1b1b0a-7d"

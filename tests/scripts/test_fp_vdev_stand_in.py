@@ -7,24 +7,11 @@ from typing import Any
 import pytest
 
 from vendor import INSTANCE, MAC, Vendor
+from vendor_commands import FP_VDEV, OVS_VSCTL
 from vifplug.errors import BadDetails, ScriptFailed
 from vifplug.host.results import State
 from world import ID, TAP, World, links
 
-FP_VDEV = """
-case $1 in
-add) ip tuntap add dev "$2" mode tap ;;
-del) ip link delete dev "$2" ;;
-esac
-"""
-#: remembers the bridge that a port is in
-OVS_VSCTL = """
-case "$*" in
-*" add-port "*) echo "$7" >"$place/bridge" ;;
-*" del-port "*) rm -f "$place/bridge" ;;
-"port-to-br "*) [ ! -f "$place/bridge" ] || cat "$place/bridge" ;;
-esac
-"""
 SOCKET = "/run/fp/usv4c1b1b0a-7d"
 ADD = ["fp-vdev", "add", TAP, "--sockpath", SOCKET, "--sockmode"]
 DELETE = ["fp-vdev", "del", TAP]
@@ -150,6 +137,6 @@ def test_check_tells_a_lost_device_and_a_lost_port(fp_vdev: Vendor) -> None:
 
     fp_vdev.call("unplug", asked)
     assert fp_vdev.call("check", asked).reply["drift"] == [
-        {"what": "the device", "expected": TAP, "found": None},
+        {"what": TAP, "expected": "up", "found": None},
         {"what": f"the bridge of {TAP}", "expected": "br-int", "found": None},
     ]

@@ -9,21 +9,11 @@ from __future__ import annotations
 import pytest
 
 from vendor import MAC, NETWORK, PROJECT, Vendor
+from vendor_commands import IFC_CTL
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from vifplug.host.results import State
 from world import ID, TAP, World
 
-#: knows interfaces by name, and says what is wrong with exit status 0, as the installer expects
-IFC_CTL = """
-list=$place/ifc_list_gateway
-known() { grep -q "^$1 = " "$list"; }
-case $2 in
-add_port) if known "$3"; then echo "ERROR: $3 exists"; else echo "$3 = added" >>"$list"; fi ;;
-ifup) if known "$3"; then sed -i "s/^$3 = .*/$3 = up/" "$list"; else echo "ERROR: no $3"; fi ;;
-ifdown) if known "$3"; then sed -i "s/^$3 = .*/$3 = added/" "$list"; else echo "ERROR: no $3"; fi ;;
-del_port) if known "$3"; then sed -i "/^$3 = /d" "$list"; else echo "ERROR: no $3"; fi ;;
-esac
-"""
 GATEWAY = ["ifc_ctl", "gateway"]
 ADD = [*GATEWAY, "add_port", TAP]
 UP = [*GATEWAY, "ifup", TAP, "access_vm", f"blue_{ID}", MAC, f"pgtag2={NETWORK}", f"pgtag1={PROJECT}"]
@@ -126,7 +116,7 @@ def test_what_the_binding_lacks_is_said(iovisor: Vendor) -> None:
 
 
 def test_check_tells_an_interface_that_the_gateway_lost(iovisor: Vendor) -> None:
-    iovisor.call("plug", iovisor.binding())
+    iovisor.host().plug(iovisor.binding())
     assert not iovisor.call("check", iovisor.binding()).reply.get("drift")
 
     (iovisor.place / "ifc_list_gateway").write_text("")

@@ -11,26 +11,11 @@ from typing import Any
 import pytest
 
 from vendor import Vendor
+from vendor_commands import IVS_CTL
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from vifplug.host.results import State
 from world import ID, TAP, World, links
 
-IVS_CTL = """
-ports=$place/ports
-case $1 in
-add-port)
-    ip link show dev "$2" >/dev/null 2>&1 || { echo "Failed: No such device" >&2; exit 1; }
-    ! grep -qx "$2" "$ports" || { echo "Failed: Device or resource busy" >&2; exit 1; }
-    echo "$2" >>"$ports" ;;
-del-port)
-    grep -qx "$2" "$ports" || { echo "Failed: No such device" >&2; exit 1; }
-    sed -i "/^$2\\$/d" "$ports" ;;
-show)
-    echo indigo
-    echo "  ports:"
-    while read -r port; do echo "    1 $port "; echo "      rx: packets=0"; done <"$ports" ;;
-esac
-"""
 DOWN = "echo \"Failed: no such datapath 'indigo'\" >&2; exit 1"
 ADD, DELETE, SHOW = ["ivs-ctl", "add-port", TAP], ["ivs-ctl", "del-port", TAP], ["ivs-ctl", "show"]
 BRIDGE, INNER, PORT = "qbr4c1b1b0a-7d", "qvb4c1b1b0a-7d", "qvo4c1b1b0a-7d"

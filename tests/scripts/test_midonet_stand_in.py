@@ -5,26 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vendor import Vendor
+from vendor_commands import MM_CTL
 from vifplug.errors import BackendUnavailable, ScriptFailed
 from vifplug.host.results import State
 from world import ID, TAP, World
 
-#: remembers which port is bound; unbinding one that is not bound is a state error, as without ZooKeeper
-MM_CTL = """
-case $1 in
---bind-port) echo "$3" >"$place/port-$2" ;;
---unbind-port) rm "$place/port-$2" 2>/dev/null || { echo "State configuration error" >&2; exit 3; } ;;
---list-hosts)
-    echo "Host: id=11111111-0000-4000-8000-000000000000 (*)"
-    echo "  vport-host-if-bindings:"
-    for port in "$place"/port-*; do
-        [ ! -e "$port" ] || echo "    VirtualPortMapping{port=${port#*/port-}, device=$(cat "$port")}"
-    done
-    echo "Host: id=22222222-0000-4000-8000-000000000000 "
-    echo "    VirtualPortMapping{port=4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01, device=tap4c1b1b0a-7d}"
-    ;;
-esac
-"""
 AWAY = "echo 'State configuration error' >&2; exit 3"
 BIND = ["mm-ctl", "--bind-port", ID, TAP]
 UNBIND = ["mm-ctl", "--unbind-port", ID]
@@ -91,7 +76,7 @@ def test_an_unplug_without_midonet_stays_on_record_until_it_is_back(midonet: Ven
 
 def test_check_tells_a_binding_that_went_and_one_to_another_device(midonet: Vendor) -> None:
     binding = midonet.binding()
-    midonet.call("plug", binding)
+    midonet.host().plug(binding)
     assert midonet.call("check", binding).reply in ({}, {"ok": True})
 
     (midonet.place / f"port-{ID}").write_text("tap-other\n")

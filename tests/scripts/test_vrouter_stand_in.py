@@ -15,21 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vendor import INSTANCE, MAC, NETWORK, PROJECT, Vendor
+from vendor_commands import PORT_CONTROL
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from world import ID, TAP, World
 
-PORT_CONTROL = """
-for argument; do case $argument in
---oper=*) oper=${argument#*=} ;;
---uuid=*) uuid=${argument#*=} ;;
---tap_name=*) tap=${argument#*=} ;;
---mac=*) mac=${argument#*=} ;;
-esac; done
-case $oper in
-add) echo "{\\"system-name\\": \\"$tap\\", \\"mac-address\\": \\"$mac\\"}" >"$place/ports/$uuid" ;;
-delete) rm -f "$place/ports/$uuid" ;;
-esac
-"""
 COMMAND = "vrouter-port-control"
 DELETE = [COMMAND, "--oper=delete", f"--uuid={ID}"]
 SOCKET = "/run/vrouter/uvh_vif_tap4c1b1b0a-7d"
@@ -213,7 +202,7 @@ def test_what_the_binding_lacks_is_said(vrouter: Vendor) -> None:
 
 def test_check_reads_the_ports_file(vrouter: Vendor) -> None:
     binding = vrouter.binding()
-    vrouter.call("plug", binding)
+    vrouter.host().plug(binding)
     assert not vrouter.call("check", binding).reply.get("drift")
 
     file = vrouter.place / "ports" / ID
