@@ -11,21 +11,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ..errors import HostError
 from ..host.netlink import Netlink
 
 #: where a script might leave files; each is private to the kit
 FILES = ("/run", "/tmp", "/dev/shm")  # noqa: S108
 _ASKED = """\
--4 address show
--6 address show
--4 route show table all
--6 route show table all
--4 rule show
--6 rule show
--4 neigh show nud permanent
--6 neigh show nud permanent
--4 neigh show proxy
--6 neigh show proxy
+address show
+route show table all
+rule show
+neigh show nud permanent
+neigh show proxy
 """
 #: what the kernel does by itself, and when it pleases
 _BY_ITSELF = re.compile(
@@ -76,23 +72,27 @@ def _links() -> list[str]:
 
 def _ip() -> list[str]:
     lines = []
-    done = subprocess.run(
-        ["ip", "-oneline", "-force", "-batch", "-"], input=_ASKED, capture_output=True, text=True, check=False
-    )
-    for line in done.stdout.splitlines():
-        text = " ".join(line.split("\\")[0].split())
-        text = re.sub(r" (linkdown|dead|onlink|STALE|pref medium)\b", "", text)
-        if not text or _BY_ITSELF.search(text):
-            continue
-        if found := re.match(r"\d+: (\S+) (inet6? .*)", text):
-            lines.append(f"address {found[1]} {found[2]}")
-        elif re.match(r"\d+:\s*from", text):
-            lines.append(f"rule {text}")
-        elif text.endswith((" PERMANENT", " proxy")) or " proxy" in text:
-            lines.append(f"neighbour {text}")
-        else:
-            lines.append(f"route {text}")
+    for family in ("-4", "-6"):
+        command = ["ip", family, "-oneline", "-force", "-batch", "-"]
+        done = subprocess.run(command, input=_ASKED, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise HostError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        lines += [line for text in done.stdout.splitlines() if (line := _ip_line(text))]
     return lines
+
+
+def _ip_line(text: str) -> str:
+    text = " ".join(text.split("\\")[0].split())
+    text = re.sub(r" (linkdown|dead|onlink|STALE|pref medium)\b", "", text)
+    if not text or _BY_ITSELF.search(text):
+        return ""
+    if found := re.match(r"\d+: (\S+) (inet6? .*)", text):
+        return f"address {found[1]} {found[2]}"
+    if re.match(r"\d+:\s*from", text):
+        return f"rule {text}"
+    if text.endswith("PERMANENT") or " proxy" in text:
+        return f"neighbour {text}"
+    return f"route {text}"
 
 
 def _queues() -> list[str]:
@@ -137,7 +137,8 @@ def processes() -> dict[int, str]:
 
 
 def _processes() -> list[str]:
-    return [f"process {pid} {command}" for pid, command in processes().items()]
+    commands = sorted(processes().values())
+    return [f"process {command} ({commands[:at].count(command) + 1})" for at, command in enumerate(commands)]
 
 
 def _files(roots: Sequence[str], own: str) -> list[str]:

@@ -35,7 +35,7 @@ def _at_once(kit: Kit, rounds: int) -> None:
 
 @case(
     "parallel",
-    "parallel",
+    "parallel-plugs",
     "eight VIFs plugged, checked and unplugged at once, three times",
     anchor="what-the-host-promises",
     says=_SAYS,

@@ -10,7 +10,7 @@ from ..kit import Kit
 TOPIC = "plug"
 
 
-@case(TOPIC, "plug", "plug connects a VIF, with a reply that its type allows",
+@case(TOPIC, "plug-connects", "plug connects a VIF, with a reply that its type allows",
       anchor="the-reply", says="Anything else, in form or content, is a bad_reply: the plug fails, is undone, and the error names what was wrong.")  # fmt: skip
 def plug(kit: Kit) -> None:
     with kit.plugged():

@@ -18,7 +18,7 @@ def capabilities(kit: Kit) -> None:
             if came.done:
                 continue
             if not kit.call(verb, vif, runner=kit.with_capabilities(list(NAMES))).done:
-                raise NotApplicable(f"{verb} fails with all capabilities as well: see the case {verb}")
+                raise NotApplicable(f"{verb} fails with all capabilities as well: see the cases of {verb}")
             needed = [
                 name for name in NAMES if kit.call(verb, vif, runner=kit.with_capabilities([name])).done
             ]

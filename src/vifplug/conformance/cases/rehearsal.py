@@ -25,13 +25,13 @@ def _needs_it(kit: Kit) -> None:
 )
 def dry_run_changes_nothing(kit: Kit) -> None:
     _needs_it(kit)
-    with kit.plugged() as vif:
-        verbs = [verb for verb in ("plug", "unplug", "update", "activate") if verb in kit.verbs()]
-        with kit.unchanged("a dry run changed the host, where the VIF was plugged"):
+    verbs = [verb for verb in ("plug", "unplug", "update", "activate") if verb in kit.verbs()]
+    with kit.vif() as vif:
+        with kit.unchanged("a dry run changed the host"):
             for verb in verbs:
                 kit.call(verb, vif, dry_run=True)
-        kit.done("unplug", vif)
-        with kit.unchanged("a dry run changed the host"):
+        kit.done("plug", vif)
+        with kit.unchanged("a dry run changed the host, where the VIF was plugged"):
             for verb in verbs:
                 kit.call(verb, vif, dry_run=True)
         kit.done("unplug", vif)

@@ -75,7 +75,7 @@ def _each(kit: Kit) -> Iterator[tuple[Vif, str, Vif, Came]]:
         )
 
 
-@case(TOPIC, "update", "update applies each field that it offers", anchor="verbs", says=_SAYS)
+@case(TOPIC, "update-applies", "update applies each field that it offers", anchor="verbs", says=_SAYS)
 def update(kit: Kit) -> None:
     for _, name, changed, _ in _each(kit):
         if "check" in kit.verbs() and not (checked := kit.done("check", changed)).reply.get("ok", True):
