@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from world import binding
 
 from vifplug.host.changes import How, plan
 from vifplug.model import read_binding
 from vifplug.script.contract import Info
+from world import binding
 
 
 def info(*fields: str) -> Info:
@@ -54,4 +54,6 @@ def test_a_change_is_carried_out_in_the_gentlest_way(
 
 def test_fields_offered_without_the_verb_are_not_offered() -> None:
     offers = Info(name="s", verbs=["plug", "unplug"], update_fields=["details"])
-    assert plan(read_binding(binding()), read_binding(binding(vif_details={"tag": 1})), offers).how is How.REPLUG
+    assert (
+        plan(read_binding(binding()), read_binding(binding(vif_details={"tag": 1})), offers).how is How.REPLUG
+    )

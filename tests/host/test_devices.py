@@ -181,12 +181,11 @@ tap.make(Killed(), "tap1", alias="{tmp_path}", address=None, mtu=None, multi_que
 
 
 def test_what_the_kernel_refuses_is_said_and_leaves_nothing() -> None:
-    with pytest.raises(DeviceFailed, match="address 01:16:3e:00:00:01|mtu"):
-        with Netlink() as netlink:
-            tap.make(
-                netlink, "tap1", alias="x", address="01:16:3e:00:00:01", mtu=1500, multi_queue=False,
-                vnet_hdr=True, owner=None, group=None,
-            )  # fmt: skip
+    with pytest.raises(DeviceFailed, match="address 01:16:3e:00:00:01|mtu"), Netlink() as netlink:
+        tap.make(
+            netlink, "tap1", alias="x", address="01:16:3e:00:00:01", mtu=1500, multi_queue=False,
+            vnet_hdr=True, owner=None, group=None,
+        )  # fmt: skip
     assert names() == set()
 
 
@@ -262,7 +261,9 @@ def test_a_bridge_that_is_gone_is_drift() -> None:
     ip("link", "set", "tap1", "master", "br0")
     assert devices.settle(vif()) == "br0"
     ip("link", "delete", "br0")
-    assert [(d.what, d.expected, d.found) for d in devices.drift(vif(), "br0")] == [("device master", "br0", None)]
+    assert [(d.what, d.expected, d.found) for d in devices.drift(vif(), "br0")] == [
+        ("device master", "br0", None)
+    ]
 
 
 def test_a_script_that_promised_a_device_and_made_none_is_found_out() -> None:

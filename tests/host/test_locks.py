@@ -49,7 +49,10 @@ def test_one_thread_waits_for_another(tmp_path: Path) -> None:
 def test_another_process_holds_until_it_dies(tmp_path: Path) -> None:
     locks = Locks(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

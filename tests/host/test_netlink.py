@@ -18,7 +18,20 @@ def ip(*words: str) -> str:
 
 def test_a_link_is_read_as_the_kernel_has_it() -> None:
     ip("link", "add", "br0", "type", "bridge")
-    ip("link", "add", "va", "address", "02:00:00:00:00:07", "mtu", "1400", "type", "veth", "peer", "name", "vb")
+    ip(
+        "link",
+        "add",
+        "va",
+        "address",
+        "02:00:00:00:00:07",
+        "mtu",
+        "1400",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "vb",
+    )
     ip("link", "set", "va", "alias", "some thing", "master", "br0", "up")
     with Netlink() as netlink:
         link, bridge = netlink.link("va"), netlink.link("br0")

@@ -471,7 +471,8 @@ def test_without_named_locks_they_do_run_side_by_side(world: World) -> None:
 def test_many_are_plugged_and_unplugged_each_with_its_own_outcome(world: World) -> None:
     bad = binding(3)["id"]
     world.on("plug", do=f'[ "$VIF_ID" = {bad} ] && exit 65')
-    host, done = world.host(), []
+    host = world.host()
+    done: list[object] = []
     answers = host.plug_all([binding(number) for number in range(1, 21)], on_done=done.append)
     assert len(done) == 20
     assert [i for i, answer in enumerate(answers) if isinstance(answer, VifplugError)] == [2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_what_stands_has_no_steps(world: World, host: Host) -> None:
     ids=["kernel alone", "script alone", "another device"],
 )
 def test_a_change_is_told_as_it_would_be_made(
-    world: World, host: Host, changed: dict[str, object], names: list[str]
+    world: World, host: Host, changed: dict[str, Any], names: list[str]
 ) -> None:
     host.plug(binding())
     before = links()
