@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -528,3 +530,23 @@ def test_mending_that_fails_leaves_the_vif_and_says_it_once(world: World) -> Non
     assert world.asked() == ["plug", "plug"]
     assert host.show(ID).state is State.PLUGGED
     assert links()[TAP].mtu == 1400
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may have few files open, as under ulimit -n."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 110, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+@pytest.mark.parametrize("script", ["recorder", None], ids=["with a script", "without"])
+def test_many_take_no_more_files_than_the_process_may_open(world: World, script: str | None) -> None:
+    world.on("plug", do="sleep 0.2")  # so that they are at work at the same time
+    host = world.host()
+    bindings = [binding(number, script=script) for number in range(1, 61)]
+    assert [answer for answer in host.plug_all(bindings) if isinstance(answer, VifplugError)] == []
+    assert [answer for answer in host.unplug_all() if isinstance(answer, VifplugError)] == []
+    assert nothing_left(world)

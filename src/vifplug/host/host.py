@@ -12,6 +12,7 @@ import msgspec
 
 from ..config import Config, load
 from ..errors import (
+    HostError,
     NotPlugged,
     ScriptNotFound,
     ScriptNotTrusted,
@@ -347,6 +348,8 @@ def _caught(
             answer = work(item)
         except VifplugError as error:
             answer = error
+        except OSError as error:  # no more files, processes or memory: the others may yet be lucky
+            answer = HostError(f"this host refused: {error}; see 'ulimit -a', or set workers to less")
         if on_done is not None:
             on_done(answer)
         return answer

@@ -15,6 +15,7 @@ from ..script.marks import Mark
 from .devices import Devices
 from .ledger import Ledger, Row
 from .locks import Locks
+from .pool import affordable
 from .results import State, Unplugged
 from .steps import OnStep, Steps
 
@@ -33,9 +34,10 @@ class PlainUnplugs:
 
     def unplug(self, vif_ids: Sequence[str]) -> Iterator[Unplugged]:
         """Unplug those that are plugged, have no script and are not at work elsewhere; the others are not answered."""
-        for start in range(0, len(vif_ids), _AT_ONCE):
+        many = affordable(_AT_ONCE)
+        for start in range(0, len(vif_ids), many):
             try:
-                yield from self._unplug(vif_ids[start : start + _AT_ONCE])
+                yield from self._unplug(vif_ids[start : start + many])
             except VifplugError:  # a single unplug goes on from what is on record, and says what is wrong
                 return
 
