@@ -15,7 +15,7 @@ CONTRACT = Path(__file__).resolve().parents[2] / "docs" / "contract.md"
 def plain(text: str) -> str:
     """Without Markdown, line breaks and the letters' case."""
     text = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text.replace("\\|", "|"))
-    return re.sub(r"\s+", " ", re.sub(r"[`*|]", " ", text)).casefold().strip()
+    return re.sub(r"\s+", " ", re.sub(r"[`*]", "", text).replace("|", " ")).casefold().strip()
 
 
 def sections() -> dict[str, str]:

@@ -21,7 +21,9 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 def subject(script: Path, good: str, **more: Any) -> Subject:
-    return Subject(script=str(script), details={"bridge": "br0"}, setup=BRIDGE, **{**MORE.get(good, {}), **more})
+    return Subject(
+        script=str(script), details={"bridge": "br0"}, setup=BRIDGE, **{**MORE.get(good, {}), **more}
+    )
 
 
 @pytest.mark.parametrize("good", ["plain", "of-2015", "daemon", "sdk", "resident"])

@@ -117,9 +117,10 @@ class Kit:
     def make(self, *, details: Mapping[str, Any] | None = None, **fields: Any) -> Vif:
         """A VIF with a number of its own; ``fields`` are those of a binding, ``details`` are added to the subject's.
 
-        A detail of None is left out. Raises VifplugError for a binding that no host would take.
+        A detail of None is left out. An ``id`` of an earlier VIF brings back that one's number. Raises
+        VifplugError for a binding that no host would take.
         """
-        number = next(self._numbers)
+        number = int(fields["id"][:8], 16) if "id" in fields else next(self._numbers)
         wanted = {**_SHAPES.get(self.type, {}), **self.subject.details, **(details or {})}
         binding = {
             "id": f"{number:08x}-7d5e-4f0a-9c55-2f7a3c1d9e01",

@@ -82,7 +82,7 @@ def _ip() -> list[str]:
 
 
 def _ip_line(text: str) -> str:
-    text = " ".join(text.split("\\")[0].split())
+    text = " ".join(text.partition("\\")[0].split())
     text = re.sub(r" (linkdown|dead|onlink|STALE|pref medium)\b", "", text)
     if not text or _BY_ITSELF.search(text):
         return ""

@@ -1,4 +1,5 @@
 """The broken script of each case, by the case's name."""
+# ruff: noqa: E501  # each stands on one line
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ _FORGETFUL = at("unplug", '[ -e "$file" ] || return 0')
 _HASTY = at("unplug", '[ -e "$file" ] || return 0; rm -f "$file"')
 _MARK = ': >"/run/extra-$id"'
 _EACH_TIME = ': >"/run/extra-$$"'
-
 
 
 def _unlocked(code: str) -> Mutant:

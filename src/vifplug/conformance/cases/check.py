@@ -16,7 +16,13 @@ TOPIC = "check"
 _SAYS = "is the VIF still as it was plugged?"
 
 
-@case(TOPIC, "check-says-ok", "check says ok right after plug, and after a second one", anchor="verbs", says=_SAYS)
+@case(
+    TOPIC,
+    "check-says-ok",
+    "check says ok right after plug, and after a second one",
+    anchor="verbs",
+    says=_SAYS,
+)
 def check(kit: Kit) -> None:
     kit.needs("check")
     with kit.vif() as vif:
