@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]  # it ships no types
 
 from conformance.broken import GOOD
 from conformance.broken.scripts import BROKEN
