@@ -40,9 +40,7 @@ SWITCH = [
     " --pidfile=/run/ovs/vswitchd.pid -vconsole:off -vsyslog:off --no-chdir --detach",
     "ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev",
 ]
-RECORDS = (
-    "for table in Bridge Port Interface; do ovs-vsctl --columns=name,external_ids list $table; done | sort"
-)
+RECORDS = "ovs-vsctl --columns=name,external_ids list Interface"
 FLOOD_LIST = {"vni": 4096, "remotes": ["192.0.2.2", "192.0.2.3"], "local": "192.0.2.1"}
 
 SUBJECTS = {
@@ -71,7 +69,7 @@ SUBJECTS = {
             f"cat >/run/vendor/bin/mm-ctl <<'SH'\n{MM_CTL}SH",
             "chmod +x /run/vendor/bin/mm-ctl",
         ],
-        watch=["cat /run/vendor/port-* 2>/dev/null"],
+        watch=["ls /run/vendor"],
         environment={"PATH": "/run/vendor/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         perturb=['mm-ctl --unbind-port "$VIF_ID"'],
     ),

@@ -98,6 +98,29 @@ def test_a_setup_that_fails_is_said_with_its_words() -> None:
         conform(Subject(script=str(GOOD / "of-2015"), setup=["echo no such thing; exit 3"]))
 
 
+def test_a_watch_that_fails_is_said_with_its_words() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"watch: 'echo no switch; exit 3' ended with exit status 3: no switch"
+    ):
+        conform(msgspec.structs.replace(OF_2015, watch=["echo no switch; exit 3"]))
+
+
+def test_what_is_watched_must_not_stay_either(tmp_path: Path) -> None:
+    script = tmp_path / "leaves"
+    script.write_text(
+        (GOOD / "of-2015")
+        .read_text()
+        .replace("plug) ip", "plug) echo $VIF_ID >>/run/vifplug-conform/backend; ip")
+    )
+    script.chmod(0o755)
+    watch = ["touch /run/vifplug-conform/backend; cat /run/vifplug-conform/backend"]
+
+    report = conform(msgspec.structs.replace(OF_2015, script=str(script), watch=watch), only=["nothing-left"])
+
+    assert not report.ok
+    assert "+ watch 0000000" in report.results[0].reason
+
+
 def test_a_script_that_is_not_there_is_said() -> None:
     with pytest.raises(
         ScriptNotFound, match="there is no plug script 'linux-brigde'.*did you mean linux-bridge"

@@ -328,7 +328,7 @@ class Kit:
     # --- looking ----------------------------------------------------------------------------------
 
     def look(self) -> Snapshot:
-        return look(self.place.roots, self.subject.watch, OWN)
+        return look(self.place.roots, self.subject.watch, self.subject.environment, OWN)
 
     @contextlib.contextmanager
     def unchanged(self, what: str, *, ignoring: str | None = None) -> Iterator[None]:

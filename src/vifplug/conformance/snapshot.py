@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from ..errors import HostError
+from ..errors import HostError, InvalidInput
 from ..host.netlink import Netlink
 
 #: where a script might leave files; each is private to the kit
@@ -48,15 +48,28 @@ class Snapshot(Struct, frozen=True):
         return Snapshot(frozenset(line for line in self.lines if not re.search(pattern, line)))
 
 
-def look(roots: Sequence[str], watch: Sequence[str], own: str) -> Snapshot:
-    """The host as it is now. ``roots`` are searched for files, but for what lies below ``own``."""
+def look(roots: Sequence[str], watch: Sequence[str], environment: Mapping[str, str], own: str) -> Snapshot:
+    """The host as it is now. ``roots`` are searched for files, but for what lies below ``own``.
+
+    Raises InvalidInput for a command of ``watch`` that fails.
+    """
     lines = [*_links(), *_ip(), *_queues(), *_filters(), *_processes(), *_files(roots, own)]
     for command in watch:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        lines += [f"watch {line}" for line in (done.stdout + done.stderr).splitlines()]
+        lines += [f"watch {line}" for line in _watched(command, environment)]
     return Snapshot(frozenset(lines))
+
+
+def _watched(command: str, environment: Mapping[str, str]) -> list[str]:
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise InvalidInput(
+            f"watch: {command!r} ended with exit status {done.returncode}: {done.stdout.strip() or 'it said nothing'}",
+            field="watch", value=command,
+        )  # fmt: skip
+    return done.stdout.splitlines()
 
 
 def _links() -> list[str]:

@@ -28,6 +28,7 @@ def main() -> None:
         place = enter(subject)
         kit = Kit(subject, place)
         kit.make()  # asks for info too: what no host would take is no fault of the script
+        kit.look()  # nor is a watch that fails
     except VifplugError as error:
         _say(answers, {"error": error.as_dict()})
         return
