@@ -27,7 +27,8 @@ case $1 in
 plug) echo "$request" > $backend/port-$VIF_ID ;;
 unplug) rm -f $backend/port-$VIF_ID ;;
 update) echo "$request" > $backend/port-$VIF_ID ;;
-check) [ -f $backend/port-$VIF_ID ] || echo '{"ok": false, "drift": [{"what": "port", "expected": "bound", "found": null}]}' ;;
+check) [ -f $backend/port-$VIF_ID ] ||
+    echo '{"ok": false, "drift": [{"what": "port", "expected": "bound", "found": null}]}' ;;
 *) exit 64 ;;
 esac
 """

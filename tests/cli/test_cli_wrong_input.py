@@ -117,7 +117,7 @@ def test_a_file_that_may_not_be_read_is_named(vifplug: Shell) -> None:
     assert ended.stderr.startswith(
         f"vifplug: the state directory {vifplug.world.config.state_dir} cannot be used"
     )
-    assert "run as root, or set state_dir" in ended.stderr
+    assert "or set state_dir to a directory that you can write" in ended.stderr
     _untouched(vifplug)
 
 

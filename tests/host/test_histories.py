@@ -96,7 +96,13 @@ class Histories(RuleBasedStateMachine):
     def plug(self, vif: Vif, refresh: bool) -> None:
         with self.host() as host:
             before = self.now(host, vif.id)
-            kept = vif.id not in self.lost and before is not None and before.plug_script == vif.plug_script
+            # a change that a crash interrupted is of a VIF that stays
+            live = [
+                r.request
+                for r in host.list()
+                if r.id == vif.id and r.state in (State.PLUGGED, State.UPDATING)
+            ]
+            kept = vif.id not in self.lost and bool(live) and live[0].plug_script == vif.plug_script
             try:
                 plugged = host.plug(vif, refresh=refresh)
             except VifplugError:
@@ -110,7 +116,7 @@ class Histories(RuleBasedStateMachine):
                 else (plugged.generation > max(self.generations.values(), default=0))
             )
             assert newer
-            assert plugged.changed or (before == vif and not refresh)
+            assert plugged.changed or vif.id in self.interrupted or (before == vif and not refresh)
             self.generations[vif.id] = plugged.generation
             self.settled(host, vif.id, certain=vif)
 

@@ -234,3 +234,26 @@ def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match="cannot be used"):
         Ledger(tmp_path / "file", "boot")
+
+
+def test_a_ledger_that_lost_its_content_is_not_taken_for_a_new_one(state_dir: Path) -> None:
+    Ledger(state_dir, "boot").close()
+    (state_dir / "locks").touch()
+    for name in ("ledger.db-wal", "ledger.db-shm"):
+        (state_dir / name).unlink(missing_ok=True)
+    (state_dir / "ledger.db").write_bytes(b"")
+    with pytest.raises(LedgerCorrupt, match="it is empty, and this state directory has been used before"):
+        Ledger(state_dir, "boot")
+
+
+@pytest.mark.real_root
+def test_a_state_directory_under_somebody_elses_is_refused_to_root(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 1234, 0)
+    with pytest.raises(NoPermission, match=r"theirs belongs to uid 1234 .* set state_dir"):
+        Ledger(theirs / "state", "boot")
+    os.chown(theirs, 0, 0)
+    theirs.chmod(0o777)
+    with pytest.raises(NoPermission, match="mode 0777"):
+        Ledger(theirs / "state", "boot")

@@ -513,3 +513,15 @@ def test_the_kernel_alone_decides_whether_a_device_is_there(two: World) -> None:
     assert [drift.what for drift in host.check(ID).drift] == ["device"]
     assert host.unplug(ID).changed
     assert agree(two, host) == {}
+
+
+def test_a_debt_to_a_backend_that_is_gone_for_good_can_be_written_off(world: World) -> None:
+    with world.host() as host:
+        host.plug(binding())
+        (world.scripts / "recorder").unlink()
+        host.unplug(ID)
+        assert host.gc().owing
+        assert host.forget(ID) == 1
+        assert host.list() == []
+        with pytest.raises(NotPlugged, match="owes nothing"):
+            host.forget(ID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -38,7 +39,10 @@ VERBS = (
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
+EX_OSERR = 71
 EX_IOERR = 74
+#: no file descriptor, process or memory to be had: nobody's bug
+_HOST_IS_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class Stopped(KeyboardInterrupt):
@@ -177,7 +181,7 @@ root = Root(
 # --- from an ending to an exit status ------------------------------------------------------------
 
 
-def run(args: list[str]) -> int:  # noqa: PLR0911  # one for each way to end
+def run(args: list[str]) -> int:  # noqa: PLR0911, PLR0912  # one for each way to end
     """Carry out one command line; the exit status."""
     session = Session()
     try:
@@ -206,6 +210,11 @@ def run(args: list[str]) -> int:  # noqa: PLR0911  # one for each way to end
     except _output.OutputError as error:
         _output.complain(str(error))
         return EX_IOERR
+    except OSError as error:
+        if error.errno not in _HOST_IS_SHORT:
+            return _bug(session, args, error)
+        message = f"this host is short of what every program needs: {error.strerror}; look at 'ulimit -a' and 'free'"
+        return _fail(session, args, {"code": "host_short", "message": message}, message, EX_OSERR)
     except Exception as error:  # a bug of ours: said in one line, like everything else
         return _bug(session, args, error)
     return session.exit_status
@@ -223,7 +232,9 @@ def _fail(session: Session, args: list[str], error: dict[str, Any], message: str
 
 
 def _interrupted(status: int) -> int:
-    _output.complain("interrupted; what was begun has been undone, or is on record: see 'vifplug list'")
+    _output.complain(
+        "interrupted; what was not finished has been undone; what is plugged stays: see 'vifplug list'"
+    )
     return status
 
 

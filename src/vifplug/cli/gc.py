@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import click
+
 from ._frame import pass_session, verb
+from ._input import complete_id, find_id
 from ._output import emit, say, table
 from ._session import Session
 
 
 @verb("gc", example="vifplug gc     # hourly, say")
+@click.option(
+    "--forget",
+    metavar="ID",
+    shell_complete=complete_id,
+    help="Write off what this VIF owes to a backend that is gone for good.",
+)
 @pass_session
-def command(session: Session) -> None:
+def command(session: Session, forget: str | None) -> None:
     """Clear what is owed, lost or too old.
 
     Tells backends what a reboot took, tries debts again, removes devices that no VIF owns, trims the log.
     Ends with 1 while something is still owed.
     """
+    if forget is not None:
+        vif_id = find_id(session, forget)
+        debts = session.host.forget(vif_id)
+        if session.json:
+            emit({"id": vif_id, "forgotten": debts})
+        else:
+            say(f"{vif_id}: {debts} {'debt' if debts == 1 else 'debts'} written off; nothing was undone")
+        return
     report = session.host.gc()
     session.exit_status = 1 if report.owing else 0
     if session.json:

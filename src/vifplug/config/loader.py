@@ -15,6 +15,7 @@ import msgspec
 from ..errors import ConfigError
 from . import Config, ScriptSettings
 from .check import Problem, dotted, is_section, problems_in
+from .owners import owners_outside
 
 DEFAULT_PATH = "/etc/vifplug/vifplug.toml"
 _MAX_BYTES = 1 << 20
@@ -105,7 +106,7 @@ def _read(path: str) -> str:
 
 def _check_owners(path: str, opened: os.stat_result) -> None:
     """Refuse a file that another user could have written: it grants capabilities to scripts."""
-    trusted = {0} | _owners_outside()
+    trusted = {0} | owners_outside()
     where = Path(path).absolute()
     places = [(where, opened)]
     for directory in {*where.parents, *where.resolve().parents}:
@@ -125,13 +126,6 @@ def _check_owners(path: str, opened: os.stat_result) -> None:
             f"the configuration {path} is not trusted: {place} {wrong}; put it right with: {remedy}",
             file=path,
         )
-
-
-def _owners_outside() -> set[int]:
-    """In a user namespace without all ids, files of the host's root show as the overflow user's."""
-    if Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]:
-        return set()
-    return {int(Path("/proc/sys/kernel/overflowuid").read_text())}
 
 
 def _parse(path: str, text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..config.owners import owners_outside
 from ..errors import DiskFull, LedgerCorrupt, LedgerError, NoPermission, VifplugError
 from .together import Together
 
@@ -60,10 +61,14 @@ MIGRATIONS = (
 )
 
 #: how long a writer of another process may hold the ledger before we give up, in seconds
-_BUSY_SECONDS = 10.0
+_BUSY_SECONDS = 30.0
 
 #: blocks of a file system below which an I/O error means that it is full: the wal-index takes 32 KiB
 _LEAST_BLOCKS = 8
+
+_RUN_ELSEWHERE = (
+    "run as a user who may write there (root, as a rule), or set state_dir to a directory that you can write"
+)
 
 Write = Callable[[sqlite3.Connection], Any]
 
@@ -150,6 +155,9 @@ class Database:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("BEGIN IMMEDIATE")
         version = writer.execute("PRAGMA user_version").fetchone()[0]  # another process may have come first
+        if version == 0 and (self._path.parent / "locks").exists():
+            writer.execute("ROLLBACK")
+            raise self.corrupt("it is empty, and this state directory has been used before")
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             for statement in script.split(";"):
                 writer.execute(statement)
@@ -185,7 +193,7 @@ class Database:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise NoPermission(
                     f"the state directory {self._path.parent} cannot be used: {error.strerror};"
-                    " run as root, or set state_dir to a directory of yours"
+                    f" {_RUN_ELSEWHERE}"
                 ) from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise self._full() from error
@@ -206,8 +214,7 @@ class Database:
             )
         if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
             return NoPermission(
-                f"the ledger {self._path} cannot be written ({error}): run as root, or set state_dir to a directory of"
-                " yours",
+                f"the ledger {self._path} cannot be written ({error}): {_RUN_ELSEWHERE}",
             )
         return LedgerError(
             f"the ledger {self._path} failed: {error}; nothing was recorded", path=str(self._path)
@@ -252,3 +259,19 @@ def _make_state_dir(path: Path) -> None:
             f" nobody else; it belongs to uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}:"
             " run as its owner, or set state_dir to a directory of its own, which vifplug makes",
         )
+    if os.geteuid() == 0:
+        _check_parents(path)
+
+
+def _check_parents(path: Path) -> None:
+    """Whoever may write above root's state directory could put another in its place."""
+    owners = {0, *owners_outside()}
+    for parent in path.resolve().parents:
+        status = parent.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid not in owners or (mode & 0o022 and not mode & stat.S_ISVTX):
+            raise NoPermission(
+                f"the state directory {path} is not safe: {parent} belongs to uid {status.st_uid} with mode {mode:04o},"
+                " so others than root could put another directory in its place; set state_dir to a directory that"
+                " lies where only root may write, such as /var/lib/vifplug",
+            )

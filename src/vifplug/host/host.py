@@ -308,6 +308,19 @@ class Host:
         """Tell backends of VIFs that a reboot took, try debts again, remove devices nobody owns, trim the log."""
         return self._recovery.gc()
 
+    def forget(self, vif_id: str) -> int:
+        """Write off what a VIF owes, for a backend that is gone for good; how many debts there were.
+
+        Nothing is asked to undo anything: what the backend still holds, it keeps. Raises NotPlugged
+        when the VIF owes nothing.
+        """
+        with self._locks.vif(vif_id, self.config.lock_wait):
+            self._work.kill_leftovers(vif_id)
+            debts = self._ledger.forget_debts(vif_id)
+        if debts == 0:
+            raise NotPlugged(f"VIF {vif_id} owes nothing: see 'vifplug list --state debt'", vif_id=vif_id)
+        return debts
+
     # --- many --------------------------------------------------------------------------------
 
     def plug_all(

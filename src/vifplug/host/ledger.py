@@ -243,6 +243,14 @@ class Ledger:
             lambda c: c.execute("INSERT OR REPLACE INTO info VALUES (?, ?)", (digest, text)).rowcount
         )
 
+    def forget_debts(self, vif_id: str) -> int:
+        """Drop the debts of a VIF unpaid; how many there were."""
+        return int(
+            self._database.write(
+                lambda c: c.execute("DELETE FROM vif WHERE id = ? AND state = 'debt'", (vif_id,)).rowcount
+            )
+        )
+
     def residents(self) -> list[tuple[str, str]]:
         """Mark and owner of every process that stays up."""
         return [(mark, owner) for mark, owner in self._database.query("SELECT mark, owner FROM resident")]

@@ -93,8 +93,7 @@ def examine(
         for place in walk.places:
             if place != path and not is_trusted_place(place):
                 raise Refused(
-                    f"{path} leads to {place}, outside the trusted places: put the script itself there, or add "
-                    f'"{place}" to trust.allow'
+                    f"{path} leads to {place}, outside the trusted places: put the script itself in its place"
                 )
         _check_file(walk.places[-1], seen)
         return Examined(walk.places[-1], digests.of(walk.parent, walk.name, walk.places[-1], seen))
