@@ -14,8 +14,9 @@ from vifplug.conformance import CASES, Subject, conform, explained
 pytestmark = pytest.mark.slow
 
 BRIDGE = ["ip link add br0 type bridge", "ip link set br0 up"]
-#: what makes every case apply to one of the good scripts
+#: what more is told of a good script
 MORE: dict[str, dict[str, Any]] = {
+    "daemon": {"seconds": 3.0},  # it waits for what it started
     "plain": {"changed_details": {"tag": 7}, "perturb": ['rm "/run/plain-$VIF_ID"']},
 }
 

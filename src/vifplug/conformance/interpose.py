@@ -22,8 +22,10 @@ _FRONT = """\
 #!/bin/sh
 PATH={path}
 printf '%s %s\\n' "${{0##*/}}" "$*" >>{folder}/commands
-at=0
-while read -r _; do at=$((at + 1)); done <{folder}/commands
+set -C # a file is made by one alone: commands may run side by side
+at=1
+until true >"{folder}/numbers/$at"; do at=$((at + 1)); done 2>/dev/null
+set +C
 read -r what where <{folder}/plan
 case $what,$where in
 kill,$at)
@@ -51,6 +53,7 @@ class Interposed(Struct, frozen=True):
         """Put a front before every command that ``path`` leads to."""
         fronts = folder / "commands.d"
         fronts.mkdir(parents=True)
+        (folder / "numbers").mkdir()
         front = folder / "front"
         front.write_text(_FRONT.format(path=shlex.quote(path), folder=folder))
         front.chmod(0o755)
@@ -69,6 +72,8 @@ class Interposed(Struct, frozen=True):
         """What happens to the ``at``-th command of the next call, counted from 1."""
         (self.folder / "plan").write_text(f"{what.replace(' ', '-')} {at}\n")
         (self.folder / "commands").write_text("")
+        for number in (self.folder / "numbers").iterdir():
+            number.unlink()
 
     def commands(self) -> list[str]:
         """What the script ran since the last plan."""
