@@ -99,7 +99,7 @@ def _found(subject: Subject) -> _Found:
 
 def _kept(subject: Subject, found: _Found) -> list[str]:
     """Directories below the hidden ones that have to be seen."""
-    wanted = [*subject.keep, sys.prefix, sys.base_prefix, str(_LIBRARIES)]
+    wanted = [*subject.keep, sys.prefix, sys.base_prefix, str(_LIBRARIES.parent)]
     if found.trusted:
         wanted.append(str(Path(found.path).parent.parent))
     elif library := _library_of(found.path):

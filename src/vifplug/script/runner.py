@@ -132,6 +132,8 @@ class Runner:
         def on_start() -> None:
             nonlocal ran
             ran = True
+            if request.verb is not Verb.UNPLUG:
+                self._check_interrupted()  # it may have come while the script was about to start
 
         try:
             if request.verb is not Verb.UNPLUG:
