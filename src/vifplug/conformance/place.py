@@ -51,7 +51,9 @@ def enter(subject: Subject) -> Place:
     roots += [root for root in (_overlay(path) for path in _OVERLAID) if root]
     for path in _HIDDEN[1:]:
         if Path(path).is_dir() and not Path(path).is_symlink():
-            _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", path)
+            # no script is trusted below a directory that others may write
+            mode = "755" if any(place.startswith(f"{path}/") for place in places) else "1777"
+            _mount("-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", path)
     for descriptor, path in zip(kept, places, strict=True):
         Path(path).mkdir(parents=True, exist_ok=True)
         _mount("--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from threading import Condition
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -36,12 +37,55 @@ def side_by_side(
     """
     if len(items) <= 1:
         return [work(item) for item in items]
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    at_work = _AtWork()
+
+    def one(item: Item) -> Answer:
+        with at_work:
+            return work(item)
 
     with ThreadPoolExecutor(min(affordable(workers), len(items)), thread_name_prefix="vifplug") as pool:
         try:
-            return list(pool.map(work, items))
+            futures = [pool.submit(one, item) for item in items]
+            waiting = set(futures)
+            while waiting:  # never long: a wait without end may miss the signal that should end it
+                waiting = wait(waiting, timeout=0.5).not_done
+            return [future.result() for future in futures]
         except BaseException:
+            at_work.stop()
             with interrupted():
                 pool.shutdown(cancel_futures=True)
+                at_work.wait()
             raise
+
+
+class _AtWork:
+    """How many are under way. The pool forgets a thread in whose start an interrupt came; this does not."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._count = 0
+        self._stopped = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._stopped:
+                raise InterruptedError("begun after an interrupt")
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """From now on none begins."""
+        with self._changed:
+            self._stopped = True
+
+    def wait(self) -> None:
+        """Until none is under way."""
+        with self._changed:
+            while self._count:
+                self._changed.wait(0.5)
