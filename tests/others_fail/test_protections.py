@@ -251,8 +251,8 @@ ROWS = [
     ),
     Row(
         "or refused with the reason, while a guest holds the device",
-        "host/host.py",
-        "if self._devices.held_by_guest(record.vif):",
+        "host/devices.py",
+        "if self.held_by_guest(vif):",
         "if False:",
         ["host/test_update.py::test_another_device_is_refused_while_a_guest_holds_the_tap"],
     ),
