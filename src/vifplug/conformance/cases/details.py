@@ -28,19 +28,7 @@ def bad_bindings(kit: Kit) -> Iterator[tuple[Vif, str]]:
 @case(TOPIC, "bad-details", "each detail that its schema forbids gives 65",
       anchor="exit-statuses", says="fails; the message reaches the caller")  # fmt: skip
 def bad_details(kit: Kit) -> None:
-    tried = 0
-    for vif, what in bad_bindings(kit):
-        if what.endswith("is missing"):
-            continue
-        tried += 1
-        with kit.vif(vif):
-            came = kit.call("plug", vif)
-            if came.outcome != "bad_details":
-                raise Broken(
-                    f"{what}, which its details_schema forbids, and plug ended with {came.outcome}", came
-                )
-            kit.call("unplug", vif)
-    if not tried:
+    if not _refused(kit, missing=False, verb="forbids"):
         raise NotApplicable(
             "its details_schema has no detail with a type or a range that a wrong value could miss"
         )
@@ -49,20 +37,25 @@ def bad_details(kit: Kit) -> None:
 @case(TOPIC, "missing-details", "each detail that its schema requires and a binding lacks gives 65",
       anchor="exit-statuses", says="fails; the message reaches the caller")  # fmt: skip
 def missing_details(kit: Kit) -> None:
+    if not _refused(kit, missing=True, verb="requires"):
+        raise NotApplicable("its details_schema requires nothing that a host would not ask for itself")
+
+
+def _refused(kit: Kit, *, missing: bool, verb: str) -> int:
+    """Plug each binding that the schema makes wrong in this way; how many there were. None may get by."""
     tried = 0
     for vif, what in bad_bindings(kit):
-        if not what.endswith("is missing"):
+        if what.endswith("is missing") is not missing:
             continue
         tried += 1
         with kit.vif(vif):
             came = kit.call("plug", vif)
             if came.outcome != "bad_details":
                 raise Broken(
-                    f"{what}, which its details_schema requires, and plug ended with {came.outcome}", came
+                    f"{what}, which its details_schema {verb}, and plug ended with {came.outcome}", came
                 )
             kit.call("unplug", vif)
-    if not tried:
-        raise NotApplicable("its details_schema requires nothing that a host would not ask for itself")
+    return tried
 
 
 @case(TOPIC, "refusals-name-the-detail", "a refusal says which detail it is",
