@@ -182,3 +182,59 @@ class UndoIncomplete(HostError):
 
     code = "undo_incomplete"
     exit_status = 75
+
+
+# --- vifplugd ------------------------------------------------------------------------------
+
+
+class DaemonError(VifplugError):
+    """Something between a client and vifplugd."""
+
+
+class NotAllowed(DaemonError):
+    """The caller's role does not reach that far."""
+
+    code = "not_allowed"
+    exit_status = 77
+
+
+class TooBusy(DaemonError):
+    """A bound is reached: nothing was begun. ``retry_after`` says in how many seconds to ask again."""
+
+    code = "too_busy"
+    exit_status = 75
+
+
+class Stopping(DaemonError):
+    """vifplugd is being stopped and takes on nothing more."""
+
+    code = "stopping"
+    exit_status = 75
+
+
+class DaemonUnreachable(DaemonError):
+    """Nobody answers at the socket, or the connection broke off."""
+
+    code = "daemon_unreachable"
+    exit_status = 69
+
+
+def from_dict(error: dict[str, Any]) -> VifplugError:
+    """The error that ``VifplugError.as_dict`` wrote; an unknown code gives a VifplugError."""
+    context = dict(error)
+    code, message = context.pop("code", "failed"), context.pop("message", "no reason was given")
+    kind = _by_code().get(code, VifplugError)
+    return kind(message, **context)
+
+
+def _by_code() -> dict[str, type[VifplugError]]:
+    """The error of each code; where two share one, the first that is not a mere family."""
+    found: dict[str, type[VifplugError]] = {}
+    families = [VifplugError]
+    while families:
+        family = families.pop(0)
+        for kind in family.__subclasses__():
+            families.append(kind)
+            if "code" in vars(kind):
+                found.setdefault(kind.code, kind)
+    return found

@@ -8,7 +8,7 @@ an error says is allowed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -120,6 +120,83 @@ class Log(_Section, frozen=True, kw_only=True):
     ] = 65536
 
 
+Count = Annotated[int, Meta(ge=1, le=65536, extra={"allowed": "a whole number, 1 to 65536"})]
+Members = Annotated[
+    list[Annotated[str, Meta(pattern=r"\A@?[^\s@:/\x00-\x1f\x7f]{1,64}\Z")]],
+    Meta(extra={"allowed": 'a list of users ("nova") and groups ("@vifplug"), by name or number'}),
+]
+
+_SOCKET = "/run/vifplug/vifplugd.sock"
+_STATE_DIR = "/var/lib/vifplug"
+
+
+class Daemon(_Section, frozen=True, kw_only=True):
+    """vifplugd: who may ask it, how much it takes on, and what it does by itself."""
+
+    socket: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(/[^\x00-\x1f\x7f]{1,106})?\Z",
+            description=f"its Unix socket; when empty {_SOCKET}, or STATE_DIR/vifplugd.sock for another state_dir",
+            extra={"allowed": "an absolute path of at most 107 bytes (unix(7)), or empty"},
+        ),
+    ] = ""
+    readers: Annotated[
+        Members, Meta(description="users and @groups that may look; everybody on this host: *")
+    ] = field(default_factory=lambda: ["@vifplug"])
+    pluggers: Annotated[
+        Members, Meta(description="users and @groups that may plug, update and unplug, and look")
+    ] = field(default_factory=lambda: ["@vifplug"])
+    admins: Annotated[
+        Members, Meta(description="users and @groups that may do everything; root always may")
+    ] = field(default_factory=list)
+    connections: Annotated[Count, Meta(description="connections at once; more are refused")] = 1024
+    requests: Annotated[
+        Count, Meta(description="verbs at work or waiting at once; more are told to come back")
+    ] = 512
+    requests_per_script: Annotated[
+        Count, Meta(description="of those, for any one script: a stuck one leaves room for the others")
+    ] = 256
+    rate: Annotated[
+        Count, Meta(description="requests a second that one user may make, ten seconds' worth at once")
+    ] = 5000
+    drain: Annotated[
+        Seconds, Meta(description="seconds that verbs at work may take to end when the daemon stops")
+    ] = 60.0
+    interval: Annotated[
+        Seconds, Meta(description="seconds between full comparisons of record and kernel")
+    ] = 60.0
+    on_drift: Annotated[
+        Literal["repair", "report"],
+        Meta(
+            description='when a device is not as it was plugged: "repair" it, or only "report" it',
+            extra={"allowed": '"repair" or "report"'},
+        ),
+    ] = "repair"
+    after_reboot: Annotated[
+        Literal["unplug", "keep"],
+        Meta(
+            description='VIFs that a reboot took: "unplug" them at their backends, or "keep" them on record',
+            extra={"allowed": '"unplug" or "keep"'},
+        ),
+    ] = "unplug"
+    backup_every: Annotated[Seconds, Meta(description="seconds between backups of a ledger that changed")] = (
+        300.0
+    )
+    log: Annotated[
+        Literal["json", "text"],
+        Meta(description='lines of the log: "json" or "text"', extra={"allowed": '"json" or "text"'}),
+    ] = "json"
+    otlp: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(https?://[^\s]+)?\Z",
+            description="where spans go (OpenTelemetry, OTLP over HTTP), say http://127.0.0.1:4318; empty: nowhere",
+            extra={"allowed": "an http or https address, or empty"},
+        ),
+    ] = ""
+
+
 class ScriptSettings(_Section, frozen=True, kw_only=True):
     """What is granted to or set for one script. A name with a dot needs quotes: [script."x.sh"]."""
 
@@ -142,6 +219,15 @@ class ScriptSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=list)
     info: Annotated[bool, Meta(description="false for a script that must never be asked for info")] = True
+    at_once: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="calls of it at once in one process; more wait, within their deadline",
+            extra={"allowed": "a whole number, 1 to 1024"},
+        ),
+    ] = 256
     details: Annotated[
         dict[str, str | int | float | bool],
         Meta(description="details that hold where a binding does not say otherwise"),
@@ -152,7 +238,7 @@ class Config(_Section, frozen=True, kw_only=True):
     state_dir: Annotated[
         AbsolutePath,
         Meta(description="where the ledger of plugged VIFs lies; VIFPLUG_STATE_DIR goes before it"),
-    ] = "/var/lib/vifplug"
+    ] = _STATE_DIR
     lock_wait: Annotated[
         Seconds, Meta(description="seconds to wait for another process that works on the same VIF")
     ] = 60.0
@@ -169,7 +255,15 @@ class Config(_Section, frozen=True, kw_only=True):
     deadlines: Deadlines = field(default_factory=Deadlines)
     device: Device = field(default_factory=Device)
     log: Log = field(default_factory=Log)
+    daemon: Daemon = field(default_factory=Daemon)
     script: dict[str, ScriptSettings] = field(default_factory=dict)
+
+    @property
+    def socket_path(self) -> str:
+        """Where vifplugd listens: every state directory has a daemon of its own."""
+        if self.daemon.socket:
+            return self.daemon.socket
+        return _SOCKET if self.state_dir == _STATE_DIR else f"{self.state_dir}/vifplugd.sock"
 
 
 def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
@@ -179,4 +273,4 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> L
     return loader.load(path, environ)
 
 
-__all__ = ["Config", "Deadlines", "Device", "Log", "ScriptSettings", "Trust", "load"]
+__all__ = ["Config", "Daemon", "Deadlines", "Device", "Log", "ScriptSettings", "Trust", "load"]

@@ -18,6 +18,7 @@ _SCRIPT_EXAMPLE: dict[str, Any] = {
     "deadlines": {"plug": 60.0},
     "locks": ["iptables", "bridge-{bridge}"],
     "info": True,
+    "at_once": 256,
     "details": {"bridge": "br-int"},
 }
 

@@ -1,0 +1,1 @@
+"""vifplugd: the Host behind a Unix socket, and what keeps it right."""

@@ -1,0 +1,104 @@
+"""What happened on this host, told to whoever listens: the last of it is kept for who comes late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct, field
+
+from ..model.learn import learn
+
+#: events kept for a subscriber that comes back
+_KEPT = 4096
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One thing that happened."""
+
+    #: counts up from 1 with the daemon's start
+    number: int
+    #: seconds since 1970
+    time: float
+    #: "plugged", "unplugged", "call", "drift", … (docs/daemon.md lists them)
+    kind: str
+    vif_id: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Events:
+    """Publishing never waits for anybody: a subscriber too slow for the ring misses what left it, and is told."""
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._ring: deque[Event] = deque(maxlen=kept)
+        self._number = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` with every event from now on, in the thread that publishes it."""
+        self._listeners.append(listener)
+
+    def publish(self, kind: str, vif_id: str | None = None, **data: Any) -> Event:
+        with self._changed:
+            self._number += 1
+            event = Event(number=self._number, time=time.time(), kind=kind, vif_id=vif_id, data=data)
+            self._ring.append(event)
+            self._changed.notify_all()
+        for listener in self._listeners:
+            listener(event)
+        return event
+
+    def subscribe(self, after: int | None = None) -> Subscription:
+        """From now on; with ``after``, from the event that followed that number, as far as it is kept."""
+        with self._changed:
+            return Subscription(self, self._number if after is None else min(after, self._number))
+
+    def close(self) -> None:
+        """End every subscription."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait(self, after: int, timeout: float) -> tuple[Event | None, int]:
+        """The first event after this number, and how many before it are no longer kept."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._number > after, timeout)
+            if self._number <= after:
+                return None, 0
+            first = self._ring[0].number
+            event = self._ring[max(after + 1, first) - first]
+            return event, event.number - after - 1
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+class Subscription:
+    """One reader's place in the stream; used by one thread."""
+
+    def __init__(self, events: Events, after: int) -> None:
+        self._events = events
+        self._after = after
+        #: events that were dropped before this reader came to them
+        self.missed = 0
+
+    def next(self, timeout: float) -> Event | None:
+        """The next event; None when there was none for ``timeout`` seconds, or the stream is closed."""
+        event, missed = self._events._wait(self._after, timeout)
+        if event is not None:
+            self._after = event.number
+            self.missed += missed
+        return event
+
+    @property
+    def closed(self) -> bool:
+        return self._events.closed
+
+
+learn(Event)
