@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from typing import TYPE_CHECKING
 
 import click
@@ -64,12 +65,23 @@ def _show_record(record: Record) -> None:
             ("network", vif.network.label or vif.network.id),
             ("script", f"{script.name} ({script.path}, {script.digest})" if script else "none"),
             ("details", msgspec.json.encode(vif.details).decode() if vif.details else None),
+            ("owner", _user(record.owner)),
             ("created", f"{stamp(record.created)} ({ago(record.created)})"),
             ("changed", f"{stamp(record.changed)} ({ago(record.changed)})"),
             ("attempts", record.attempts or None),
             ("error", f"{error.get('code')}: {error.get('message')}" if error else None),
         ]
     )
+
+
+def _user(uid: int | None) -> str:
+    """Name and number of a user."""
+    if uid is None:
+        return "not known"
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return str(uid)
 
 
 def _show_call(call: CallRecord) -> None:

@@ -15,6 +15,7 @@ from .results import (
     State,
     Step,
     Unplugged,
+    VifCount,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "State",
     "Step",
     "Unplugged",
+    "VifCount",
 ]

@@ -18,47 +18,9 @@ from typing import Any
 
 from ..config.owners import owners_outside
 from ..errors import DiskFull, LedgerCorrupt, LedgerError, NoPermission, VifplugError
+from .backup import copy, sync
+from .migrations import MIGRATIONS, bring_up
 from .together import Together
-
-#: each entry brings a ledger one version further; the first makes it
-MIGRATIONS = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE vif (
-        id TEXT NOT NULL,
-        generation INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        devname TEXT NOT NULL,
-        request TEXT NOT NULL,       -- what the caller asked for
-        vif TEXT NOT NULL,           -- the same with the script's reply folded in
-        next_request TEXT,           -- of an update in progress
-        script TEXT,
-        reply TEXT,
-        master TEXT,                 -- the device's master when it was plugged
-        boot_id TEXT NOT NULL,
-        mark TEXT,                   -- what the processes of the verb in progress carry
-        attempts INTEGER NOT NULL DEFAULT 0,
-        error TEXT,
-        created REAL NOT NULL,
-        changed REAL NOT NULL,
-        PRIMARY KEY (id, generation)
-    ) WITHOUT ROWID;
-    CREATE UNIQUE INDEX vif_one_current ON vif (id) WHERE state != 'debt';
-    CREATE UNIQUE INDEX vif_one_device ON vif (devname) WHERE state != 'debt';
-    CREATE INDEX vif_unsettled ON vif (state) WHERE state != 'plugged';
-    CREATE TABLE call (
-        number INTEGER PRIMARY KEY,
-        vif_id TEXT NOT NULL,
-        started REAL NOT NULL,
-        record TEXT NOT NULL
-    );
-    CREATE INDEX call_vif ON call (vif_id, number);
-    CREATE INDEX call_started ON call (started);
-    CREATE TABLE info (digest TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;
-    -- processes of scripts that stay up: what they carry, and the process of ours that they belong to
-    CREATE TABLE resident (mark TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-    """,
-)
 
 #: how long a writer of another process may hold the ledger before we give up, in seconds
 _BUSY_SECONDS = 30.0
@@ -144,7 +106,7 @@ class Database:
         if version > len(MIGRATIONS):
             raise LedgerError(
                 f"the ledger {self._path} was written by a newer vifplug (version {version}, this one knows"
-                f" {len(MIGRATIONS)}): install that version again",
+                f" {len(MIGRATIONS)}): install that version again" + self._how_to_go_back(),
             )
         if version < len(MIGRATIONS):
             self._migrate()
@@ -158,20 +120,23 @@ class Database:
         if version == 0 and (self._path.parent / "locks").exists():
             writer.execute("ROLLBACK")
             raise self.corrupt("it is empty, and this state directory has been used before")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            for statement in script.split(";"):
-                writer.execute(statement)
-            writer.execute(f"PRAGMA user_version = {number}")
+        if version > 0:
+            copy(self._path, self._copy_of(version))
+        bring_up(writer, version)
         writer.execute(
             "INSERT OR IGNORE INTO meta VALUES ('id', ?), ('generation', '0')", (os.urandom(4).hex(),)
         )
         writer.execute("COMMIT")
         for part in (self._path.parent, self._path.parent.parent):  # the new names themselves
-            file = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+            sync(part)
+
+    def _copy_of(self, version: int) -> Path:
+        """Where the ledger is kept as a vifplug that knows no more than this version left it."""
+        return self._path.with_name(f"{self._path.name}.v{version}")
+
+    def _how_to_go_back(self) -> str:
+        kept = self._copy_of(len(MIGRATIONS))
+        return f", or go back to what was on record before it came, kept in {kept}" if kept.exists() else ""
 
     def corrupt(self, what: str) -> LedgerCorrupt:
         return LedgerCorrupt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ from .results import (
     ScriptEntry,
     State,
     Unplugged,
+    VifCount,
 )
 from .scripts import Scripts
 from .steps import OnStep
@@ -93,13 +95,21 @@ class Host:
 
     # --- plug --------------------------------------------------------------------------------
 
-    def plug(self, binding: Binding, *, seconds: float | None = None, refresh: bool = False) -> Plugged:
+    def plug(
+        self,
+        binding: Binding,
+        *,
+        seconds: float | None = None,
+        refresh: bool = False,
+        owner: int | None = None,
+    ) -> Plugged:
         """Connect a VIF to its network, and say what its guest sees.
 
         The same binding again gives the same answer and touches nothing, unless the kernel no
         longer agrees, or ``refresh`` asks for the script to be called again. A changed binding is
         carried out: live where script and type can, else by unplugging and plugging, which is
         refused (VifInUse) while a guest holds the device. ``seconds`` is the script's deadline.
+        ``owner``: uid of the user whose VIF it is until it is unplugged; the caller's own when not given.
         """
         started = time.monotonic()
         vif = self._scripts.with_defaults(_vif(binding))
@@ -109,7 +119,7 @@ class Host:
                 return _timed(_as_plugged(row), started)
             script = self._scripts.prepare(vif)
             if row is None:
-                plugged = self._work.connect(vif, script, seconds)
+                plugged = self._work.connect(vif, script, seconds, os.geteuid() if owner is None else owner)
             else:
                 plugged = self._plug_again(row, vif, script, seconds)
         return _timed(plugged, started)
@@ -129,13 +139,13 @@ class Host:
         if record.lost:
             if record.request != vif:  # the backend may hold what only the old request undoes
                 self._work.disconnect(row)
-            return self._work.connect(vif, script, seconds)
+            return self._work.connect(vif, script, seconds, record.owner)
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
         if change.how is not How.REPLACE:
             return self._work.change(row, vif, script, change, seconds)
         self._check_replaceable(record.vif, vif, change.refused)
         self._work.disconnect(row)
-        return self._work.connect(vif, script, seconds)
+        return self._work.connect(vif, script, seconds, record.owner)
 
     def _check_replaceable(self, old: Vif, new: Vif, changes: builtins.list[str]) -> None:
         """Raise, before the old VIF is gone, what would keep the new one from being plugged in its place."""
@@ -272,9 +282,23 @@ class Host:
             drift.append(Drift(what="script", expected="ok", found="not ok"))
         return "asked", None
 
-    def list(self, state: State | None = None) -> builtins.list[Record]:
-        """Every VIF on record, oldest first; debts are listed beside the VIF that came after them."""
-        return [row.record for row in self._ledger.all() if state is None or row.record.state is state]
+    def list(
+        self,
+        state: State | None = None,
+        *,
+        limit: int | None = None,
+        after: int | str | None = None,
+    ) -> builtins.list[Record]:
+        """Every VIF on record, or those in one state, oldest first; a debt is a record of its own.
+
+        Page by page: ``limit`` records at most, of those plugged ``after`` a generation, best that of the
+        last record of the page before; a VIF's id will do too, as long as that VIF is on record.
+        """
+        return [row.record for row in self._ledger.all(state, limit=limit, after=after)]
+
+    def counts(self) -> builtins.list[VifCount]:
+        """How many VIFs are on record, by state and VIF type."""
+        return self._ledger.counts()
 
     def show(self, vif_id: str) -> Record:
         """The VIF as it stands, else its latest debt. Raises NotPlugged when there is no record."""

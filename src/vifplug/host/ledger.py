@@ -16,14 +16,14 @@ from typing import Any
 
 import msgspec
 
-from ..errors import DeviceTaken, VifplugError
+from ..errors import DeviceTaken, NotPlugged, VifplugError
 from ..model import Vif, from_json, to_json
 from .database import Database
-from .results import CallRecord, Record, ScriptRef, State
+from .results import CallRecord, Record, ScriptRef, State, VifCount
 
 _COLUMNS = (
     "id, generation, state, devname, request, vif, next_request, script, reply, master, boot_id, mark,"
-    " attempts, error, created, changed"
+    " attempts, error, created, changed, owner"
 )
 
 
@@ -83,8 +83,34 @@ class Ledger:
             )
         ]
 
-    def all(self) -> list[Row]:
-        return self._select("ORDER BY created, id")
+    def all(
+        self, state: State | None = None, *, limit: int | None = None, after: int | str | None = None
+    ) -> list[Row]:
+        """The VIFs, oldest first: those plugged ``after`` a generation or a VIF, and ``limit`` of them at most.
+
+        Raises NotPlugged when that VIF is not on record.
+        """
+        condition = f"state = '{state.value}' AND" if state is not None else ""
+        return self._select(
+            f"WHERE {condition} generation > ? ORDER BY generation LIMIT ?",
+            self._generation(after) if after is not None else -1,
+            limit if limit is not None else -1,
+        )
+
+    def _generation(self, place: int | str) -> int:
+        if isinstance(place, int) or place.isdecimal():
+            return int(place)
+        [(found,)] = self._database.query("SELECT max(generation) FROM vif WHERE id = ?", place)
+        if found is None:
+            raise NotPlugged(
+                f"VIF {place} is not on record on this host any more: go on after a generation", vif_id=place
+            )
+        return int(found)
+
+    def counts(self) -> list[VifCount]:
+        """How many VIFs there are in each state, of each type; states and types that nothing has are left out."""
+        found = self._database.query("SELECT state, type, count(*) FROM vif GROUP BY state, type")
+        return [VifCount(state=State(state), type=type_, vifs=vifs) for state, type_, vifs in found]
 
     def calls(self, vif_id: str) -> list[CallRecord]:
         """The script calls kept for a VIF, oldest first."""
@@ -104,7 +130,7 @@ class Ledger:
 
     # --- intents and outcomes ----------------------------------------------------------------
 
-    def begin_plug(self, vif: Vif, script: ScriptRef | None, mark: str) -> Row:
+    def begin_plug(self, vif: Vif, script: ScriptRef | None, mark: str, owner: int | None = None) -> Row:
         """The intent to plug, with a new generation. Raises DeviceTaken when another VIF has the name.
 
         A current row of the same VIF (one that a reboot took) makes room for it.
@@ -115,10 +141,10 @@ class Ledger:
             generation = _next_generation(connection)
             connection.execute("DELETE FROM vif WHERE id = ? AND state != 'debt'", (vif.id,))
             connection.execute(
-                f"INSERT INTO vif ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608  # constant
+                f"INSERT INTO vif ({_COLUMNS}, type) VALUES ({', '.join('?' * 18)})",  # noqa: S608  # constants
                 (
                     vif.id, generation, State.PLUGGING, vif.devname, _json(vif), _json(vif), None, _json(script),
-                    "{}", None, self._boot_id, mark, 0, None, now, now,
+                    "{}", None, self._boot_id, mark, 0, None, now, now, owner, vif.type,
                 ),
             )  # fmt: skip
             return generation
@@ -129,7 +155,7 @@ class Ledger:
             raise self._clash(vif) from None
         record = Record(
             id=vif.id, state=State.PLUGGING, generation=generation, vif=vif, request=vif, script=script,
-            device=None, boot_id=self._boot_id, created=now, changed=now,
+            device=None, boot_id=self._boot_id, created=now, changed=now, owner=owner,
         )  # fmt: skip
         return Row(record=record, reply={}, master=None, mark=mark)
 
@@ -143,10 +169,11 @@ class Ledger:
         def write(connection: sqlite3.Connection) -> bool:
             _keep_calls(connection, calls)
             connection.execute(
-                "UPDATE vif SET state = 'plugged', request = ?, vif = ?, next_request = NULL, reply = ?, master = ?,"
-                " mark = NULL, error = NULL, attempts = 0, boot_id = ?, changed = ? WHERE id = ? AND generation = ?",
+                "UPDATE vif SET state = 'plugged', request = ?, vif = ?, type = ?, next_request = NULL, reply = ?,"
+                " master = ?, mark = NULL, error = NULL, attempts = 0, boot_id = ?, changed = ?"
+                " WHERE id = ? AND generation = ?",
                 (
-                    _json(request), _json(vif), _json(reply), master, self._boot_id, time.time(),
+                    _json(request), _json(vif), vif.type, _json(reply), master, self._boot_id, time.time(),
                     record.id, record.generation,
                 ),
             )  # fmt: skip
@@ -299,7 +326,7 @@ class Ledger:
 
     def _row(self, row: tuple[Any, ...]) -> Row:
         (vif_id, generation, state, _devname, request, vif, next_request, script, reply, master, boot_id, mark,
-         attempts, error, created, changed) = row  # fmt: skip
+         attempts, error, created, changed, owner) = row  # fmt: skip
         shown = from_json(vif)
         record = Record(
             id=vif_id,
@@ -316,6 +343,7 @@ class Ledger:
             error=msgspec.json.decode(error) if error else None,
             created=created,
             changed=changed,
+            owner=owner,
         )
         return Row(record=record, reply=msgspec.json.decode(reply or "{}"), master=master, mark=mark)
 

@@ -61,6 +61,17 @@ class Record(_Result, frozen=True, kw_only=True):
     #: seconds since 1970
     created: float
     changed: float
+    #: uid of the user who plugged it, whoever has plugged it again or updated it since; None when not known
+    owner: int | None = None
+
+
+class VifCount(_Result, frozen=True, kw_only=True):
+    """How many VIFs are in one state and of one type."""
+
+    state: State
+    #: the VIF type; None for a VIF that an older vifplug has just plugged
+    type: str | None
+    vifs: int
 
 
 class CallRecord(_Result, frozen=True, kw_only=True):

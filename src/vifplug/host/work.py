@@ -37,13 +37,15 @@ class Work:
         self._scripts = scripts
         self._on_step = on_step
 
-    def connect(self, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
+    def connect(
+        self, vif: Vif, script: TrustedScript | None, seconds: float | None, owner: int | None
+    ) -> Plugged:
         """Plug a VIF that is not plugged; whatever fails, it is undone in reverse."""
         xml = _final_xml(vif, script)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
         with steps.step("intent"):
-            row = self._ledger.begin_plug(vif, reference(script), Mark.new().to_text())
+            row = self._ledger.begin_plug(vif, reference(script), Mark.new().to_text(), owner)
         try:
             return self._bring_up(row, vif, script, ["plug"] if script else [], seconds, steps, log, xml=xml)
         except BaseException as error:
