@@ -156,7 +156,7 @@ def spawn(path: str, verb: str, environment: Mapping[str, str]) -> None:
 
 def environment_of(request: bytes) -> dict[str, str]:
     """What the runner would give the script of this binding."""
-    return environment_for(_request(read_binding(request)), traceparent=Mark.new().traceparent())
+    return environment_for(_request(read_binding(request)), call=Mark.new().call)
 
 
 def _request(vif: Vif) -> Request:

@@ -757,6 +757,7 @@ class _Process:
         if verb is None:
             given = read()
             verb = str(given.get("verb"))
+            os.environ["TRACEPARENT"] = str(given.get("traceparent") or "")  # for the commands that it runs
         if verb == "info":
             return self.script.info()
         function = self.function(verb)

@@ -188,7 +188,7 @@ def marked_processes() -> dict[int, str]:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if (entry / "ns/net").readlink() == here and b"TRACEPARENT=" in (entry / "environ").read_bytes():
+            if (entry / "ns/net").readlink() == here and b"VIFPLUG_CALL=" in (entry / "environ").read_bytes():
                 found[int(entry.name)] = (entry / "comm").read_text().strip()
         except OSError:  # gone meanwhile
             continue

@@ -117,7 +117,7 @@ def test_it_is_confined_and_has_nothing_of_any_vif_in_its_environment(world: Wor
     import json
 
     names = set(json.loads((world.backend / "environment").read_text()))
-    assert names == {"PATH", "LANG", "VIFPLUG_PROTOCOL", "TRACEPARENT"}
+    assert names == {"PATH", "LANG", "VIFPLUG_PROTOCOL", "VIFPLUG_CALL"}
     status = dict(
         line.split(":\t", 1) for line in (world.backend / "status").read_text().splitlines() if ":\t" in line
     )

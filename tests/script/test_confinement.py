@@ -87,7 +87,7 @@ def test_nothing_of_our_environment_is_inherited(call: Caller, monkeypatch: pyte
     monkeypatch.setenv("LD_PRELOAD_LIKE", "secret")
     ended = call("tr '\\0' '\\n' < /proc/$$/environ | cut -d= -f1 >&2")
     assert set(ended.stderr.split()) == {
-        *("PATH", "LANG", "TRACEPARENT", "VIFPLUG_PROTOCOL", "VIFPLUG_DEADLINE"),
+        *("PATH", "LANG", "TRACEPARENT", "VIFPLUG_CALL", "VIFPLUG_PROTOCOL", "VIFPLUG_DEADLINE"),
         *("VIF_ID", "VIF_TYPE", "VIF_DEVNAME", "VIF_ADDRESS", "VIF_MTU", "VIF_INSTANCE_ID", "VIF_NETWORK_ID"),
         *("VIF_NETWORK_BRIDGE", "VIF_OVS_INTERFACEID", "VIF_INSTANCE_NAME", "VIF_PROJECT_ID"),
         *("VIF_NETWORK_LABEL", "VIF_FIXED_IPS"),

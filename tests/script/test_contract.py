@@ -92,6 +92,7 @@ def test_the_request_is_the_contracts_json() -> None:
         "previous": {"vif": {"mtu": 1400}},
         "changes": ["details.tag", "mtu"],
         "dry_run": False,
+        "traceparent": None,
     }  # fmt: skip
 
 
@@ -127,13 +128,16 @@ def test_a_detail_that_json_cannot_carry_is_refused() -> None:
 def test_the_environment_is_the_contracts() -> None:
     vif = structs.replace(FULL, shape=Bridge(bridge="br-int"))
     assert environment_for(
-        a_request(vif=vif, deadline=29.9), operator={"OVS_DB": "unix:/x"}, traceparent="00-aa-bb-01"
+        structs.replace(a_request(vif=vif, deadline=29.9), traceparent="00-aa-bb-01"),
+        operator={"OVS_DB": "unix:/x"},
+        call="c0ffee",
     ) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "OVS_DB": "unix:/x",
         "VIFPLUG_PROTOCOL": "1",
         "VIFPLUG_DEADLINE": "29",
+        "VIFPLUG_CALL": "c0ffee",
         "TRACEPARENT": "00-aa-bb-01",
         "VIF_ID": "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01",
         "VIF_TYPE": "bridge",

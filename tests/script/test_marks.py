@@ -74,11 +74,25 @@ def test_a_zombie_is_not_a_process_that_lives() -> None:
         assert kill_marked(mark) == 0
 
 
-def test_the_trace_in_an_environment_is_a_mark_too() -> None:
+def test_the_call_in_an_environment_is_a_mark_too() -> None:
     mark = Mark.new()
-    with subprocess.Popen(["sleep", "3600"], env={"TRACEPARENT": mark.traceparent()}) as process:
+    with subprocess.Popen(["sleep", "3600"], env={"VIFPLUG_CALL": mark.call}) as process:
         assert kill_marked(mark) == 1
         assert process.wait() == -9
+
+
+@pytest.mark.parametrize("name", ["TRACEPARENT", "VIF_DETAILS_TRACE", "VIF_DETAILS_X"])
+def test_what_a_caller_can_put_into_an_environment_is_no_mark(name: str) -> None:
+    mark = Mark.new()
+    for text in (mark.call, f"00-{mark.call}-00f067aa0ba902b7-01", f"VIFPLUG_CALL={mark.call}"):
+        with subprocess.Popen(["sleep", "3600"], env={name: text}) as process:
+            assert kill_marked(mark) == 0
+            process.kill()
+
+
+def test_a_mark_in_a_ledger_of_the_first_version_is_read() -> None:
+    text = f"{0x7E000001}:{0x7E000002}:4bf92f3577b34da6a3ce929d0e0e4736"
+    assert Mark.from_text(text).to_text() == text
 
 
 @pytest.mark.real_root

@@ -29,7 +29,8 @@ def test_a_large_request_that_is_not_read_harms_nobody(call: Caller, text: str) 
 def test_a_request_of_megabytes_arrives_whole(call: Caller) -> None:
     vif = structs.replace(VIF, details={"blob": ["x" * 1000] * 3000})
     ended = call("wc -c >&2", vif=vif)
-    assert int(ended.stderr) == len(structs.replace(a_request(vif=vif), deadline=20.0).to_json())
+    asked = structs.replace(a_request(vif=vif), deadline=20.0, traceparent=ended.traceparent)
+    assert int(ended.stderr) == len(asked.to_json())
 
 
 def not_started(call: Caller, text: str, **more: object) -> str:

@@ -38,7 +38,8 @@ def test_the_verb_is_the_only_argument_and_the_request_is_on_standard_input(call
     assert words == "1"
     verb, _, json = request.partition(":")
     assert verb == "plug"
-    assert json.encode() == structs.replace(a_request(), deadline=20.0).to_json()
+    asked = structs.replace(a_request(), deadline=20.0, traceparent=ended.traceparent)
+    assert json.encode() == asked.to_json()
 
 
 def test_a_call_tells_everything_about_itself(call: Caller) -> None:
@@ -53,7 +54,7 @@ def test_a_call_tells_everything_about_itself(call: Caller) -> None:
     assert (ended.outcome, ended.exit_status, ended.signal, ended.error) == ("done", 0, None, None)
     assert ended.reply == {"vif": {"mtu": 1400}}
     assert ended.stderr == "log\n"
-    assert ended.traceparent.startswith(f"00-{mark.trace}-")
+    assert ended.traceparent.startswith(f"00-{mark.call}-")
 
 
 def test_a_script_that_says_nothing_replies_nothing(call: Caller) -> None:

@@ -237,11 +237,9 @@ class Kit:
         given = request if request is not None else (base.to_json() if base else b"")
         mark = Mark.new()
         if base:
-            variables = environment_for(
-                base, operator=self.subject.environment, traceparent=mark.traceparent()
-            )
+            variables = environment_for(base, operator=self.subject.environment, call=mark.call)
         else:
-            variables = {**resident_environment(self.subject.environment), "TRACEPARENT": mark.traceparent()}
+            variables = resident_environment(self.subject.environment, mark.call)
         variables |= environment or {}
         begun = time.monotonic()
         ended = run(

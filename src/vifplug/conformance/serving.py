@@ -36,10 +36,7 @@ class Serving:
         stdin, self._in = pipe()
         self._out, stdout = pipe()
         self._err, stderr = pipe()
-        variables = {
-            **resident_environment(self._kit.subject.environment),
-            "TRACEPARENT": self._mark.traceparent(),
-        }
+        variables = resident_environment(self._kit.subject.environment, self._mark.call)
         path = self._kit.script.path
         self._pid = confine.spawn(
             path, [path, "serve"], {k.encode(): v.encode() for k, v in variables.items()}, (stdin, stdout, stderr),

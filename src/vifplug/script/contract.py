@@ -118,6 +118,8 @@ class Request(Struct, frozen=True, kw_only=True):
     changes: list[str] = field(default_factory=list)
     #: True: say which commands would be run, and run none that changes anything
     dry_run: bool = False
+    #: W3C trace context: the trace of the whole operation, the span of this call
+    traceparent: str | None = None
 
     def to_json(self) -> bytes:
         """One line of JSON. Raises InvalidInput for a detail that JSON cannot carry."""

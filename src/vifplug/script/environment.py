@@ -22,9 +22,9 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
 
 
 def environment_for(
-    request: Request, *, operator: Mapping[str, str] | None = None, traceparent: str = ""
+    request: Request, *, operator: Mapping[str, str] | None = None, call: str = ""
 ) -> dict[str, str]:
-    """Names and values for ``request``: the contract's, PATH, LANG, and the operator's.
+    """Names and values for ``request``: the contract's, PATH, LANG, and the operator's; ``call`` is its mark's.
 
     The contract's names are always set, to the empty string where nothing is known. A detail that
     is too long for the environment is left out: the script has it on standard input. Raises
@@ -35,7 +35,8 @@ def environment_for(
         **(operator or {}),
         "VIFPLUG_PROTOCOL": str(request.protocol),
         "VIFPLUG_DEADLINE": str(int(max(request.deadline, 0))),
-        "TRACEPARENT": traceparent,
+        "VIFPLUG_CALL": call,
+        "TRACEPARENT": request.traceparent or "",
     }
     if request.dry_run:
         environment["VIFPLUG_DRY_RUN"] = "1"
@@ -46,9 +47,9 @@ def environment_for(
     return environment
 
 
-def resident_environment(operator: Mapping[str, str]) -> dict[str, str]:
-    """What a script that stays up finds: nothing of any one VIF."""
-    return {**BASE, **operator, "VIFPLUG_PROTOCOL": str(PROTOCOL)}
+def resident_environment(operator: Mapping[str, str], call: str) -> dict[str, str]:
+    """What a script that stays up finds: nothing of any one VIF. ``call`` is the process's mark's."""
+    return {**BASE, **operator, "VIFPLUG_PROTOCOL": str(PROTOCOL), "VIFPLUG_CALL": call}
 
 
 def _scalars(request: Request, vif: RequestVif) -> list[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from ..model.learn import learn
 from . import confine
+from .environment import resident_environment
 from .marks import Mark, kill_marked
 from .process import Ended, Kept, Why, pipe, poll_ms
 
@@ -40,6 +41,7 @@ class Kind(Struct, frozen=True):
 
     path: str
     digest: str
+    #: the operator's variables
     environment: tuple[tuple[str, str], ...]
     granted: int
 
@@ -172,10 +174,8 @@ class _Resident:
         self._out, stdout = pipe()
         self._err, stderr = pipe()
         try:
-            environment = {
-                name.encode(): value.encode()
-                for name, value in (*self.kind.environment, ("TRACEPARENT", self.mark.traceparent()))
-            }
+            variables = resident_environment(dict(self.kind.environment), self.mark.call)
+            environment = {name.encode(): value.encode() for name, value in variables.items()}
             self._pid = confine.spawn(
                 self.kind.path, [self.kind.path, "serve"], environment, (stdin, stdout, stderr),
                 granted=self.kind.granted, groups=self.mark.groups,

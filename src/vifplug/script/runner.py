@@ -25,13 +25,14 @@ from ..errors import (
     TimedOut,
     VifplugError,
 )
-from . import capabilities
+from . import capabilities, tracecontext
 from .catalogue import Catalogue
 from .contract import Info, Request, RequestHost, Verb
 from .environment import environment_for, resident_environment
 from .marks import Mark, signal_marked
 from .not_started import why_not_started
 from .replies import LONGEST_REPLY, failure, last_words, parse_reply
+from .tracecontext import TraceContext
 from .trust import TrustedScript
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ class Runner:
 
         Whatever the script does ends in a Call, never in an exception.
         """
-        request = msgspec.structs.replace(request, deadline=seconds)
-        traceparent = mark.traceparent()
+        # a verb that is nobody's part is a trace of its own: with its undoing and all its attempts
+        span = (tracecontext.current() or TraceContext(trace=mark.call, span=mark.call[:16])).child()
+        request = msgspec.structs.replace(request, deadline=seconds, traceparent=str(span))
         started, begun = time.time(), time.monotonic()
         ended: Ended | None = None
         reply: dict[str, Any] | None = None
@@ -144,7 +146,7 @@ class Runner:
                 ran = True  # for all we know
                 ended = self._ask(self._registry, script, request, seconds)
             else:
-                ended = self._run(script, request, seconds, mark, traceparent, on_start)
+                ended = self._run(script, request, seconds, mark, on_start)
             if ended.signal is not None and request.verb is not Verb.UNPLUG:
                 self._check_interrupted()
             reply = _understood(request.verb, ended, seconds)
@@ -166,7 +168,7 @@ class Runner:
             reply=reply,
             stderr=_text(ended.stderr) if ended else "",
             error=error,
-            traceparent=traceparent,
+            traceparent=str(span),
             ran=ran,
         )
 
@@ -216,18 +218,17 @@ class Runner:
             return None, call.ran and not isinstance(call.error, _FOR_NOW)
         return msgspec.convert(call.reply, Info), True
 
-    def _run(  # noqa: PLR0917
+    def _run(
         self,
         script: TrustedScript,
         request: Request,
         seconds: float,
         mark: Mark,
-        traceparent: str,
         on_start: Callable[[], None],
     ) -> Ended:
         from .process import run  # brings ctypes, which a host without scripts never needs
 
-        environment = environment_for(request, operator=script.settings.environment, traceparent=traceparent)
+        environment = environment_for(request, operator=script.settings.environment, call=mark.call)
         try:
             return run(
                 script.path,
@@ -268,8 +269,8 @@ class Runner:
 
         with self._starting:
             residents = self._residents = self._residents or Residents(registry)
-        environment = resident_environment(script.settings.environment)
-        kind = Kind(script.path, script.digest, tuple(environment.items()), self._granted(script))
+        operator = script.settings.environment
+        kind = Kind(script.path, script.digest, tuple(operator.items()), self._granted(script))
         try:
             return residents.call(
                 kind,
@@ -280,7 +281,9 @@ class Runner:
                 stderr_limit=self._config.log.max_bytes,
             )
         except OSError as error:
-            raise ScriptFailed(why_not_started(script.path, environment, error)) from error
+            raise ScriptFailed(
+                why_not_started(script.path, resident_environment(operator, ""), error)
+            ) from error
 
     def _check_interrupted(self) -> None:
         if self._interrupted:
