@@ -16,12 +16,13 @@ from vifplug.errors import (
     LedgerCorrupt,
     LedgerError,
     NoPermission,
+    NotPlugged,
     ScriptFailed,
 )
 from vifplug.host import database
 from vifplug.host.ledger import Ledger
 from vifplug.host.results import CallRecord, ScriptRef, State
-from vifplug.model.vif import Ethernet, Vif
+from vifplug.model.vif import Ethernet, Vhostuser, Vif
 
 ID = "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01"
 OTHER = "5d1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e02"
@@ -134,6 +135,59 @@ def test_an_update_keeps_the_present_request_until_it_is_done(state_dir: Path) -
     seen = ledger.current(ID)
     assert seen is not None
     assert (seen.record.request.mtu, seen.record.next_request, seen.record.error) == (1300, None, None)
+
+
+def many(ledger: Ledger, number: int) -> None:
+    with ledger.one_commit() as together:
+        for n in range(number):
+            together.begin_plug(vif(f"{n:08x}-7d5e-4f0a-9c55-2f7a3c1d9e01", f"tap{n}"), None, "")
+
+
+def test_pages_are_oldest_first_and_leave_nothing_out(state_dir: Path) -> None:
+    ledger = Ledger(state_dir, "boot")
+    many(ledger, 25)
+    seen: list[int] = []
+    while page := ledger.all(limit=10, after=seen[-1] if seen else None):
+        seen += [row.record.generation for row in page]
+        ledger.unplugged(page[-1], [])  # what a page ends with may be gone when the next one is asked for
+    assert seen == list(range(1, 26))
+
+
+def test_a_page_may_begin_after_a_vif_too(state_dir: Path) -> None:
+    ledger = Ledger(state_dir, "boot")
+    many(ledger, 5)
+    _, second, *_ = ledger.all()
+    assert [row.record.generation for row in ledger.all(after=second.record.id)] == [3, 4, 5]
+    assert [row.record.generation for row in ledger.all(after="2", limit=1)] == [3]
+    with pytest.raises(NotPlugged, match=f"{ID} is not on record"):
+        ledger.all(after=ID)
+
+
+def test_a_page_may_be_of_one_state(state_dir: Path) -> None:
+    ledger = Ledger(state_dir, "boot")
+    many(ledger, 6)
+    for row in ledger.all()[::2]:
+        ledger.owes(row, ScriptFailed("no"), [])
+    debts = ledger.all(State.DEBT, limit=2)
+    assert [row.record.generation for row in debts] == [1, 3]
+    assert [row.record.generation for row in ledger.all(State.DEBT, after=3)] == [5]
+    assert [row.record.generation for row in ledger.all(State.PLUGGING)] == [2, 4, 6]
+
+
+def test_counts_are_by_state_and_type_and_read_no_vif(state_dir: Path) -> None:
+    ledger = Ledger(state_dir, "boot")
+    assert ledger.counts() == []
+    many(ledger, 3)
+    socket = Vif(id=ID, shape=Vhostuser(path="/run/s"), devname="tapx", address="fa:16:3e:00:00:01")
+    ledger.plugged(ledger.begin_plug(socket, None, ""), socket, {}, None, [])
+    assert {(count.state, count.type, count.vifs) for count in ledger.counts()} == {
+        (State.PLUGGING, "ethernet", 3),
+        (State.PLUGGED, "vhostuser", 1),
+    }
+    plan = ledger._database.query(
+        "EXPLAIN QUERY PLAN SELECT state, type, count(*) FROM vif GROUP BY state, type"
+    )
+    assert [step for *_, step in plan] == ["SCAN vif USING COVERING INDEX vif_kinds"]
 
 
 def test_old_and_many_calls_are_dropped(state_dir: Path) -> None:

@@ -120,7 +120,7 @@ class Database:
         if version == 0 and (self._path.parent / "locks").exists():
             writer.execute("ROLLBACK")
             raise self.corrupt("it is empty, and this state directory has been used before")
-        if version > 0:
+        if 0 < version < len(MIGRATIONS):
             copy(self._path, self._copy_of(version))
         bring_up(writer, version)
         writer.execute(
