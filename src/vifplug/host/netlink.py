@@ -22,7 +22,7 @@ _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWLINK, RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
@@ -34,6 +34,8 @@ _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
+#: bytes that one read may bring: more than the kernel puts into one answer of a dump
+RECEIVE = 1 << 18
 
 
 class Link(Struct, frozen=True):
@@ -113,7 +115,7 @@ class Netlink:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return _link(messages[0])
+        return parse_link(messages[0])
 
     def link_at(self, index: int) -> Link | None:
         """The device with this index, or None."""
@@ -123,11 +125,11 @@ class Netlink:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return _link(messages[0])
+        return parse_link(messages[0])
 
     def links(self) -> list[Link]:
         """Every device of this network namespace."""
-        return [_link(message) for message in self._ask(_RTM_GETLINK, _NLM_F_DUMP, 0, b"")]
+        return [parse_link(message) for message in self._ask(_RTM_GETLINK, _NLM_F_DUMP, 0, b"")]
 
     # --- changes -----------------------------------------------------------------------------
 
@@ -169,6 +171,16 @@ class Netlink:
         flags, mask = (_IFF_UP if up else 0, _IFF_UP) if up is not None else (0, 0)
         self._change([_Change(_RTM_SETLINK, 0, flags, mask, attributes)])
 
+    def rename(self, link: Link, name: str) -> None:
+        """Give a device another name; one that is up is taken down for it where the kernel asks for that."""
+        change = _Change(_RTM_SETLINK, link.index, 0, 0, _name(name))
+        try:
+            self._change([change])
+        except NetlinkError as error:
+            if error.errno != errno.EBUSY:  # kernels before 6.2
+                raise
+            self._change([_Change(_RTM_SETLINK, link.index, 0, _IFF_UP, b""), change])
+
     def delete(self, indexes: list[int]) -> None:
         """Delete these devices with one RTM_DELLINK.
 
@@ -181,9 +193,9 @@ class Netlink:
             moves = [_Change(_RTM_SETLINK, index, 0, 0, group) for index in indexes]
             for start in range(0, len(moves), 512):  # what a socket's receive buffer surely answers
                 self._change(moves[start : start + 512], missing_is_fine=True)
-            self._change([_Change(_RTM_DELLINK, 0, 0, 0, group)], missing_is_fine=True)
+            self._change([_Change(RTM_DELLINK, 0, 0, 0, group)], missing_is_fine=True)
         elif indexes:
-            self._change([_Change(_RTM_DELLINK, indexes[0], 0, 0, b"")], missing_is_fine=True)
+            self._change([_Change(RTM_DELLINK, indexes[0], 0, 0, b"")], missing_is_fine=True)
 
     # --- the wire ----------------------------------------------------------------------------
 
@@ -233,12 +245,16 @@ class Netlink:
             raise first_error
 
     def _receive(self) -> Iterator[tuple[int, bytes, int]]:
-        data = self._socket.recv(1 << 18)
-        at = 0
-        while at + _HEADER.size <= len(data):
-            length, kind, flags, _, _ = _HEADER.unpack_from(data, at)
-            yield kind, data[at + _HEADER.size : at + length], flags
-            at += (length + 3) & ~3
+        return parse_messages(self._socket.recv(RECEIVE))
+
+
+def parse_messages(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """The messages that came with one read: kind, body, flags."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, at)
+        yield kind, data[at + _HEADER.size : at + length], flags
+        at += (length + 3) & ~3
 
 
 def _raise(body: bytes, flags: int) -> None:
@@ -258,7 +274,8 @@ def _raise(body: bytes, flags: int) -> None:
     raise NetlinkError(code, text)
 
 
-def _link(body: bytes) -> Link:
+def parse_link(body: bytes) -> Link:
+    """The device that a message of the kinds RTM_NEWLINK and RTM_DELLINK tells of."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     found = dict(_attributes(body[_IFINFO.size :]))
     info = dict(_attributes(found.get(_IFLA_LINKINFO, b"")))
