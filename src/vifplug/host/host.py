@@ -46,7 +46,7 @@ from .results import (
     Unplugged,
     VifCount,
 )
-from .scripts import Scripts
+from .scripts import OnCall, Scripts
 from .steps import OnStep
 from .unplugs import PlainUnplugs
 from .work import Work
@@ -64,13 +64,19 @@ class Host:
 
     ``config``: the operator's configuration; read from its usual places when not given.
     ``on_step``: called with a Step as each thing begins and ends, in the thread that does it.
+    ``on_call``: called with a CallRecord as each call of a script ends, in the thread that waited for it.
     ``boot_id``: the boot we live in; the kernel's own when not given.
 
     Every method raises a VifplugError that says what is wrong, with which value, and what to do.
     """
 
     def __init__(
-        self, config: Config | None = None, *, on_step: OnStep | None = None, boot_id: str | None = None
+        self,
+        config: Config | None = None,
+        *,
+        on_step: OnStep | None = None,
+        on_call: OnCall | None = None,
+        boot_id: str | None = None,
     ) -> None:
         self.config = config if config is not None else load().config
         self.boot_id = boot_id or _BOOT_ID.read_text().strip()
@@ -78,7 +84,7 @@ class Host:
         self._ledger = Ledger(state_dir, self.boot_id)
         self._locks = Locks(state_dir)
         self._devices = Devices(self.config.device, self._ledger.id)
-        self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id)
+        self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id, on_call)
         self._work = Work(self._ledger, self._devices, self._scripts, on_step)
         self._plain_unplugs = PlainUnplugs(self._ledger, self._locks, self._devices, on_step)
         self._recovery = Recovery(self.config, self._ledger, self._locks, self._devices, self._work)

@@ -6,13 +6,13 @@ import contextlib
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from ..config import Config
-from ..errors import InvalidInput, ScriptError, VifplugError
+from ..errors import Busy, InvalidInput, ScriptError, VifplugError
 from ..model import Vif
 from ..script import trace
 from ..script.catalogue import Catalogue
@@ -27,11 +27,19 @@ from .residents import Residents
 from .results import CallRecord, ScriptEntry, ScriptRef
 
 
+OnCall = Callable[[CallRecord], None]
+
+
 class Scripts:
     """Every script call that the host makes goes through here."""
 
-    def __init__(self, config: Config, ledger: Ledger, locks: Locks, boot_id: str) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, locks: Locks, boot_id: str, on_call: OnCall | None = None
+    ) -> None:
         self._config = config
+        self._on_call = on_call
+        #: how many calls of each script this process may still begin
+        self._free: dict[str, threading.Semaphore] = {}
         self._ledger = ledger
         self._locks = locks
         self._catalogue = Catalogue(config)
@@ -132,14 +140,40 @@ class Scripts:
             verb, vif, generation=row.record.generation, host=self._host, attempt=1, deadline=seconds,
             previous={"vif": row.reply} if row.reply else None, changes=changes if verb == "update" else None,
         )  # fmt: skip
-        with self._locks.named(locks, seconds) if locks else contextlib.nullcontext():
+
+        def note(call: Call) -> None:
+            log.append(_record(call, row))
+            if self._on_call is not None:
+                self._on_call(log[-1])
+
+        with (
+            self._room(script, seconds),
+            self._locks.named(locks, seconds) if locks else contextlib.nullcontext(),
+        ):
             outcome = self._runner.carry_out(
                 script, request, seconds=seconds, mark=Mark.from_text(row.mark) if row.mark else Mark.new(),
-                resident=info is not None and info.resident, on_call=lambda call: log.append(_record(call, row)),
+                resident=info is not None and info.resident, on_call=note,
             )  # fmt: skip
         if outcome.error is not None:
             raise outcome.error
         return outcome.reply
+
+    @contextlib.contextmanager
+    def _room(self, script: TrustedScript, wait: float) -> Iterator[None]:
+        """Hold one of the places that calls of this script have (at_once), waiting at most ``wait`` seconds."""
+        at_once = script.settings.at_once
+        with self._asking[script.name]:
+            free = self._free.setdefault(script.name, threading.Semaphore(at_once))
+        if not free.acquire(timeout=wait):
+            raise Busy(
+                f"{at_once} calls of the plug script {script.name} are at work (at_once), and none of them ended"
+                f" for {wait:g} s",
+                script=script.name,
+            )
+        try:
+            yield
+        finally:
+            free.release()
 
     def _seconds(self, script: TrustedScript, verb: str) -> float:
         deadline: float = script.settings.deadlines.get(verb, getattr(self._config.deadlines, verb))

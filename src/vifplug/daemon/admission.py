@@ -1,0 +1,105 @@
+"""How much the daemon takes on: what is over a bound is refused at once, and told when to come back."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from ..config import Daemon
+from ..errors import Stopping, TooBusy
+
+#: seconds' worth of requests that a user may make at once
+_BURST = 10
+#: users whose rate is remembered; beyond that, those who have been quiet are forgotten
+_USERS = 1024
+
+
+class Queue(Struct, frozen=True):
+    """How full it is now."""
+
+    at_work: int
+    at_most: int
+    refused: int
+
+
+class Admission:
+    """Bounds on verbs: in all, of any one script, and in a second for any one user."""
+
+    def __init__(self, limits: Daemon, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._at_work = 0
+        self._of_script: Counter[str] = Counter()
+        self._buckets: dict[int, tuple[float, float]] = {}
+        self._stopping = False
+        self._refused = 0
+
+    def queue(self) -> Queue:
+        return Queue(at_work=self._at_work, at_most=self._limits.requests, refused=self._refused)
+
+    @contextlib.contextmanager
+    def work(self, script: str | None = None, verbs: int = 1) -> Iterator[None]:
+        """Room for this many verbs of a script, or TooBusy; Stopping once the daemon drains."""
+        with self._changed:
+            if self._stopping:
+                raise Stopping(
+                    "vifplugd is being stopped and begins nothing more: try again in a moment", retry_after=2
+                )
+            if self._at_work + verbs > self._limits.requests:
+                self._refuse(
+                    f"vifplugd has {self._at_work} verbs at work or waiting, and takes {self._limits.requests}"
+                    " (daemon.requests): try again in a moment",
+                )
+            if script and self._of_script[script] + verbs > self._limits.requests_per_script:
+                self._refuse(
+                    f"{self._of_script[script]} verbs of the plug script {script} are at work or waiting, and"
+                    f" vifplugd takes {self._limits.requests_per_script} of one script"
+                    " (daemon.requests_per_script): look with 'vifplug top' what it is stuck at",
+                    script=script,
+                )
+            self._at_work += verbs
+            if script:
+                self._of_script[script] += verbs
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work -= verbs
+                if script:
+                    self._of_script[script] -= verbs
+                    if not self._of_script[script]:
+                        del self._of_script[script]
+                self._changed.notify_all()
+
+    def pace(self, uid: int) -> None:
+        """Count a request of this user; TooBusy when they come faster than the operator allows."""
+        now = self._clock()
+        rate = self._limits.rate
+        with self._changed:
+            tokens, since = self._buckets.pop(uid, (rate * _BURST, now))
+            tokens = min(rate * _BURST, tokens + (now - since) * rate)
+            self._buckets[uid] = (max(0.0, tokens - 1), now)  # and the latest stand last
+            if len(self._buckets) > _USERS:
+                del self._buckets[next(iter(self._buckets))]
+            if tokens < 1:
+                self._refuse(f"user {uid} makes more than {rate} requests a second (daemon.rate): slow down")
+
+    def stop(self) -> None:
+        """From now on nothing begins."""
+        with self._changed:
+            self._stopping = True
+
+    def drained(self, seconds: float) -> bool:
+        """Wait until nothing is at work, at most ``seconds``; whether that came."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._at_work, seconds)
+
+    def _refuse(self, message: str, **context: str) -> None:
+        self._refused += 1
+        raise TooBusy(message, retry_after=1, **context)
