@@ -1,7 +1,7 @@
 """What is plugged: a port binding in, a validated Vif out."""
 
 from vifplug.model.binding import read_binding, read_bindings
-from vifplug.model.record import changed_fields, from_json, to_json
+from vifplug.model.record import as_binding, changed_fields, from_json, to_json
 from vifplug.model.reply import fold_reply
 from vifplug.model.vif import PortBinding, Vif, VifType
 
@@ -9,6 +9,7 @@ __all__ = [
     "PortBinding",
     "Vif",
     "VifType",
+    "as_binding",
     "changed_fields",
     "fold_reply",
     "from_json",

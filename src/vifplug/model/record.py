@@ -33,6 +33,20 @@ def from_json(data: bytes) -> Vif:
         raise InvalidInput(f"{INPUT} is not JSON: {error}", field="", allowed="JSON in UTF-8") from None
 
 
+def as_binding(vif: Vif) -> dict[str, Any]:
+    """The port binding, in vifplug's own form, that ``read_binding`` makes this Vif from.
+
+    So it is for a Vif that came from a binding; what a script's reply has put into the shape of one is not
+    in its details, and is lost.
+    """
+    binding: dict[str, Any] = msgspec.to_builtins(vif)
+    details = binding.pop("details", {})
+    script = binding.pop("plug_script", None)
+    binding["vif_type"] = binding.pop("shape")["type"]
+    binding["vif_details"] = details | ({"vif_plug_script": script} if script else {})
+    return binding
+
+
 def changed_fields(old: Vif, new: Vif) -> set[str]:
     """Names of what differs, of two parts at most: ``mtu``, ``bandwidth.inbound``, ``details.tag``.
 
