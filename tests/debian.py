@@ -13,16 +13,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-#: ends when its standard input does; then the mounts are gone with their namespace
-_KEEPER = """
+OVERLAY = """
 mount -t tmpfs -o mode=755 tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+"""
+#: ends when its standard input does; then the mounts are gone with their namespace
+_KEEPER = (
+    OVERLAY
+    + """
 for tree in proc sys dev; do mount --rbind "/$tree" "$1/root/$tree"; done
 for tree in run tmp; do mount -t tmpfs -o mode=755 tmpfs "$1/root/$tree"; done
 echo ready
 exec cat
 """
+)
 
 
 def build(script: str, into: Path) -> Path:
@@ -41,6 +46,9 @@ def build(script: str, into: Path) -> Path:
 class Debian:
     """Use it in a with statement."""
 
+    #: the namespaces that a command is run in
+    _namespaces: tuple[str, ...] = ("mount",)
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._keeper: subprocess.Popen[str] | None = None
@@ -58,12 +66,18 @@ class Debian:
         assert self._keeper is not None
         self._keeper.communicate()
 
+    @property
+    def _inside(self) -> int:
+        """A process whose namespaces are the system's."""
+        assert self._keeper is not None
+        return self._keeper.pid
+
     def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command in there, in the calling thread's network namespace."""
-        assert self._keeper is not None
         done = subprocess.run(
             [
-                *("nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "chroot", f"{self._folder}/root"),
+                *("nsenter", f"--target={self._inside}", *(f"--{name}" for name in self._namespaces)),
+                *("chroot", f"{self._folder}/root"),
                 *("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
                 *("LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *command),
             ],
@@ -80,12 +94,14 @@ class Debian:
             "sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"', "sh", path, mode, stdin=text
         )
 
+    def outside(self, path: str) -> Path:
+        """Where a file of it is seen from outside."""
+        return Path(f"/proc/{self._inside}/root{self._folder}/root{path}")
+
     def install(self, *packages: Path) -> None:
         """Debian packages from outside. All that they depend on must be installed already, or among them."""
         names = []
         for package in packages:
-            assert self._keeper is not None
             names.append(f"/tmp/{package.name}")
-            copy = Path(f"/proc/{self._keeper.pid}/root{self._folder}/root/tmp/{package.name}")
-            copy.write_bytes(package.read_bytes())
+            self.outside(names[-1]).write_bytes(package.read_bytes())
         self.run("dpkg", "--install", *names)
