@@ -20,7 +20,7 @@ from vifplug.errors import ConfigError, DeviceFailed, DeviceTaken, KernelUnsuppo
 from vifplug.host import tap
 from vifplug.host.devices import Devices
 from vifplug.host.netlink import Netlink
-from vifplug.model.vif import Ethernet, Vif
+from vifplug.model.vif import Bridge, Direct, Ethernet, Vif
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -217,7 +217,7 @@ assert libc.capset(ctypes.byref(Header(0x20080522, 0)), (ctypes.c_uint32 * 6)())
 from vifplug.host.devices import Devices
 from vifplug.config import Device
 from vifplug.errors import NoPermission
-from vifplug.model.vif import Ethernet, Vif
+from vifplug.model.vif import Bridge, Direct, Ethernet, Vif
 try:
     Devices(Device(), "x").ensure(Vif(id="4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01", shape=Ethernet(), devname="tap1"))
 except NoPermission as error:
@@ -255,15 +255,54 @@ def test_what_somebody_changed_on_the_new_device_is_set_back_before_the_plug_is_
 
 
 def test_a_bridge_that_is_gone_is_drift() -> None:
-    devices = Devices(Device(), "ledger")
+    devices, joined = Devices(Device(), "ledger"), vif(plug_script="s")
     ip("link", "add", "br0", "type", "bridge")
-    devices.ensure(vif())
+    devices.ensure(joined)
     ip("link", "set", "tap1", "master", "br0")
-    assert devices.settle(vif()) == "br0"
+    assert devices.settle(joined) == "br0"
     ip("link", "delete", "br0")
-    assert [(d.what, d.expected, d.found) for d in devices.drift(vif(), "br0")] == [
+    assert [(d.what, d.expected, d.found) for d in devices.drift(joined, "br0")] == [
         ("device master", "br0", None)
     ]
+
+
+def test_who_joined_a_tap_without_a_script_may_move_it() -> None:
+    devices = Devices(Device(), "ledger")
+    devices.ensure(vif())
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", "tap1", "master", "br0")
+    assert devices.settle(vif()) is None
+    assert devices.drift(vif(), None) == []
+    assert devices.drift(vif(), "what an older vifplug recorded") == []
+
+
+@pytest.mark.parametrize("shape", [Bridge(bridge="br0"), Direct(source_dev="br0")])
+def test_what_libvirt_makes_a_device_on_is_drift_once_it_is_gone(shape: Bridge | Direct) -> None:
+    devices, later = Devices(Device(), "ledger"), vif(shape=shape)
+    assert devices.settle(later) is None
+    assert devices.drift(later, None) == []
+    ip("link", "add", "br0", "type", "bridge")
+    assert devices.settle(later) == "br0"
+    assert devices.drift(later, "br0") == []
+    ip("link", "delete", "br0")
+    assert [(d.what, d.expected, d.found) for d in devices.drift(later, "br0")] == [
+        (f"{later.type.value} device", "br0", None)
+    ]
+
+
+@pytest.mark.parametrize("up", ["up", "down"])
+def test_a_tap_that_somebody_renamed_gets_its_name_back_and_no_second_one_is_made(up: str) -> None:
+    devices = Devices(Device(), "ledger")
+    devices.ensure(vif())
+    ip("link", "set", "tap1", "down")
+    ip("link", "set", "tap1", "name", "renamed0")
+    ip("link", "set", "renamed0", up)
+    devices.take_back(vif())
+    assert names() == {"tap1"}
+    assert not devices.ensure(vif())
+    assert devices.drift(vif(), None) == []
+    devices.take_back(vif(2))  # what was never there is no error
+    assert names() == {"tap1"}
 
 
 def test_a_script_that_promised_a_device_and_made_none_is_found_out() -> None:

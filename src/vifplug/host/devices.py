@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import grp
 import pwd
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..config import Device
 from ..errors import ConfigError, DeviceFailed, DeviceTaken, NoPermission, VifInUse
-from ..model.vif import Ethernet, Vif
+from ..model.vif import Bridge, Direct, Ethernet, Vif
 from . import tap
 from .netlink import Link, Netlink, NetlinkError
 from .results import Drift
 from .together import Together
 
 _EPERM = 1
+
+
+class Links:
+    """Every device at one moment, to be asked like the kernel itself."""
+
+    def __init__(self, links: Iterable[Link]) -> None:
+        self._by_index = {link.index: link for link in links}
+        self._by_name = {link.name: link for link in self._by_index.values()}
+
+    def link(self, name: str) -> Link | None:
+        return self._by_name.get(name)
+
+    def link_at(self, index: int) -> Link | None:
+        return self._by_index.get(index)
 
 
 class Devices:
@@ -26,6 +40,7 @@ class Devices:
         self._owner = _id_of(settings.owner, "owner")
         self._group = _id_of(settings.group, "group")
         self._removals: Together[str, bool] = Together(self._remove_all)
+        self._dumps: Together[None, list[Link]] = Together(_dump)
 
     def ensure(self, vif: Vif) -> bool:
         """Make the VIF's tap, or bring the one made before back to what the VIF asks.
@@ -55,15 +70,19 @@ class Devices:
         return True
 
     def settle(self, vif: Vif) -> str | None:
-        """See after the script that the device is as promised; the name of its master, if it has one.
+        """See after the script that the device is as promised; the name of its master, if the script gave it one.
 
-        Whatever else on the host looks at new devices (udev, a network manager) may have changed
+        For a VIF whose device libvirt makes later: of the bridge or device that it will be made on, if that
+        is there. Whatever else on the host looks at new devices (udev, a network manager) may have changed
         MAC, MTU or state meanwhile: what it changed is set back. Raises DeviceFailed when there is
         no device though there should be.
         """
-        if not isinstance(vif.shape, Ethernet) or vif.shape.made_by == "libvirt":
-            return None
         with Netlink() as netlink:
+            if not isinstance(vif.shape, Ethernet):
+                base = _base(vif)
+                return base if base is not None and netlink.link(base) else None
+            if vif.shape.made_by == "libvirt":
+                return None
             found = netlink.link(vif.devname)
             if found is None:
                 raise DeviceFailed(
@@ -73,28 +92,63 @@ class Devices:
                 )
             if vif.made_here:
                 self._restore(netlink, vif, found)
-            return _master_name(netlink, found)
+            return _master_name(netlink, found) if vif.plug_script else None
 
-    def drift(self, vif: Vif, master: str | None) -> list[Drift]:
-        """How the kernel's state differs from what was plugged; empty when it does not."""
-        if not isinstance(vif.shape, Ethernet) or vif.shape.made_by == "libvirt":
-            return []
+    def links(self) -> Links:
+        """Every device now."""
         with Netlink() as netlink:
-            found = netlink.link(vif.devname)
-            if found is None:
-                return [Drift(what="device", expected=vif.devname, found=None)]
-            if not vif.made_here:
-                return []
-            if found.alias != self._prefix + vif.id:
-                return [Drift(what="device alias", expected=self._prefix + vif.id, found=found.alias)]
-            drift = [
-                Drift(what=what, expected=expected, found=actual)
-                for what, expected, actual in _compare(vif, found)
-                if expected != actual
-            ]
-            if (present := _master_name(netlink, found)) != master:
-                drift.append(Drift(what="device master", expected=master, found=present))
+            return Links(netlink.links())
+
+    def drift(self, vif: Vif, master: str | None, links: Links | None = None) -> list[Drift]:
+        """How the kernel's state (or that of ``links``) differs from what was plugged; empty when it does not."""
+        if links is not None:
+            return self._drift(vif, master, links)
+        with Netlink() as netlink:
+            return self._drift(vif, master, netlink)
+
+    def _drift(self, vif: Vif, master: str | None, kernel: Netlink | Links) -> list[Drift]:
+        if not isinstance(vif.shape, Ethernet):
+            gone = master is not None and kernel.link(master) is None
+            return [Drift(what=f"{vif.type.value} device", expected=master, found=None)] if gone else []
+        if vif.shape.made_by == "libvirt":
+            return []
+        found = kernel.link(vif.devname)
+        if found is None:
+            return [Drift(what="device", expected=vif.devname, found=None)]
+        return self._tap_drift(vif, master, found, kernel) if vif.made_here else []
+
+    def _tap_drift(self, vif: Vif, master: str | None, found: Link, kernel: Netlink | Links) -> list[Drift]:
+        if found.alias != self._prefix + vif.id:
+            return [Drift(what="device alias", expected=self._prefix + vif.id, found=found.alias)]
+        drift = [
+            Drift(what=what, expected=expected, found=actual)
+            for what, expected, actual in _compare(vif, found)
+            if expected != actual
+        ]
+        if vif.plug_script is None:  # nobody of ours joined it to anything: who did may move it
             return drift
+        if (present := _master_name(kernel, found)) != master:
+            drift.append(Drift(what="device master", expected=master, found=present))
+        return drift
+
+    def take_back(self, vif: Vif) -> None:
+        """Give the VIF's tap its name back, if somebody renamed it. Raises DeviceFailed when the kernel refuses."""
+        if not vif.made_here:
+            return
+        with Netlink() as netlink:
+            if netlink.link(vif.devname) is not None:
+                return
+            alias = self._prefix + vif.id
+            found = next((link for link in self._dumps.do(None) if link.alias == alias), None)
+            if found is None:
+                return
+            try:
+                netlink.rename(found, vif.devname)
+            except NetlinkError as error:
+                raise DeviceFailed(
+                    f"the kernel refused to name {found.name} {vif.devname} again: {error.strerror}",
+                    device=vif.devname,
+                ) from error
 
     def has(self, vif: Vif) -> bool:
         """Whether the VIF's tap is there. Raises DeviceTaken when the name is somebody else's."""
@@ -139,12 +193,13 @@ class Devices:
             return [
                 link
                 for link in netlink.links()
-                if link.alias and link.alias.startswith(self._prefix) and self.vif_of(link) not in owned
+                if (vif_id := self.vif_of(link)) is not None and vif_id not in owned
             ]
 
-    def vif_of(self, link: Link) -> str:
-        """The id of the VIF that a device of ours was made for."""
-        return (link.alias or "").removeprefix(self._prefix)
+    def vif_of(self, link: Link) -> str | None:
+        """The id of the VIF that a device of ours was made for; None for a device that is not ours."""
+        alias = link.alias or ""
+        return alias.removeprefix(self._prefix) if alias.startswith(self._prefix) else None
 
     def remove_orphan(self, link: Link) -> None:
         self._removals.do(f"{link.name}\0{self.vif_of(link)}")
@@ -198,10 +253,25 @@ def _compare(vif: Vif, found: Link) -> list[tuple[str, object, object]]:
     return compared
 
 
-def _master_name(netlink: Netlink, link: Link) -> str | None:
+def _base(vif: Vif) -> str | None:
+    """The device of the host that libvirt makes the VIF's on."""
+    shape = vif.shape
+    if isinstance(shape, Bridge):
+        return shape.bridge
+    return shape.source_dev if isinstance(shape, Direct) else None
+
+
+def _dump(askers: list[None]) -> list[list[Link] | BaseException]:
+    """Every device now, found once for all who ask at the same time."""
+    with Netlink() as netlink:
+        found = netlink.links()
+    return [found for _ in askers]
+
+
+def _master_name(kernel: Netlink | Links, link: Link) -> str | None:
     if link.master is None:
         return None
-    master = netlink.link_at(link.master)
+    master = kernel.link_at(link.master)
     return master.name if master else None
 
 

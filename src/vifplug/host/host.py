@@ -27,6 +27,7 @@ from ..script.marks import Mark
 from ..script.trust import TrustedScript
 from .changes import How, plan
 from .devices import Devices
+from .drifts import Drifts
 from .ledger import Ledger, Row
 from .locks import Locks
 from .pool import side_by_side
@@ -87,7 +88,10 @@ class Host:
         self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id, on_call)
         self._work = Work(self._ledger, self._devices, self._scripts, on_step)
         self._plain_unplugs = PlainUnplugs(self._ledger, self._locks, self._devices, on_step)
-        self._recovery = Recovery(self.config, self._ledger, self._locks, self._devices, self._work)
+        #: recover and gc VIF by VIF, for who cannot wait for all
+        self.recovery = Recovery(self.config, self._ledger, self._locks, self._devices, self._work)
+        #: record and kernel compared, without asking a script
+        self.drifts = Drifts(self._ledger, self._locks, self._devices)
 
     def __enter__(self) -> Host:
         return self
@@ -194,6 +198,25 @@ class Host:
             if change.how is How.SAME:
                 return _timed(_as_plugged(row), started)
             return _timed(self._work.change(row, vif, script, change, seconds), started)
+
+    def repair(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
+        """Bring a plugged VIF back to its record where kernel or last change differ from it: the device made
+        or restored, and the script asked to plug again. ``seconds`` is the script's deadline.
+
+        Raises NotPlugged, also for a VIF that a reboot took.
+        """
+        started = time.monotonic()
+        with self._locks.vif(vif_id, self.config.lock_wait):
+            row = self._work.settle(vif_id)
+            if row is None or row.record.lost:
+                raise NotPlugged(
+                    f"VIF {vif_id} is not plugged on this host: there is nothing to bring back", vif_id=vif_id
+                )
+            request = row.record.request
+            if self._stands(row, request):
+                return _timed(_as_plugged(row), started)
+            script = self._scripts.prepare(request)
+            return _timed(self._plug_again(row, request, script, seconds), started)
 
     # --- unplug ------------------------------------------------------------------------------
 
@@ -332,11 +355,11 @@ class Host:
 
     def recover(self) -> builtins.list[Recovered]:
         """Finish what a process that died left in the middle; what is at work elsewhere is left to it."""
-        return self._recovery.recover()
+        return self.recovery.recover()
 
     def gc(self) -> GcReport:
         """Tell backends of VIFs that a reboot took, try debts again, remove devices nobody owns, trim the log."""
-        return self._recovery.gc()
+        return self.recovery.gc()
 
     def forget(self, vif_id: str) -> int:
         """Write off what a VIF owes, for a backend that is gone for good; how many debts there were.

@@ -17,23 +17,12 @@ from typing import Any
 import msgspec
 
 from ..errors import DeviceTaken, NotPlugged, VifplugError
-from ..model import Vif, from_json, to_json
+from ..model import Vif
 from .database import Database
 from .results import CallRecord, Record, ScriptRef, State, VifCount
+from .rows import COLUMNS, Row, as_json, read_row
 
-_COLUMNS = (
-    "id, generation, state, devname, request, vif, next_request, script, reply, master, boot_id, mark,"
-    " attempts, error, created, changed, owner"
-)
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table ``vif``: a Record and what only the host needs to know."""
-
-    record: Record
-    reply: dict[str, Any]
-    master: str | None
-    mark: str | None
+__all__ = ["Ledger", "Row"]
 
 
 class Ledger:
@@ -73,6 +62,24 @@ class Ledger:
         return self._select(
             "WHERE state IN ('plugging', 'updating', 'unplugging') OR mark IS NOT NULL ORDER BY changed"
         )
+
+    def lost(self) -> list[Row]:
+        """The VIFs plugged, or in the middle of something, in a boot before this one."""
+        return self._select("WHERE boot_id != ? AND state != 'debt' ORDER BY created", self._boot_id)
+
+    def ids(self) -> set[str]:
+        """The VIFs on record, debts among them."""
+        return {vif_id for (vif_id,) in self._database.query("SELECT id FROM vif")}
+
+    def on_devices(self, names: Iterable[str]) -> set[str]:
+        """The plugged VIFs whose device, or its master, has one of these names."""
+        wanted = msgspec.json.encode(list(names)).decode()
+        found = self._database.query(
+            "SELECT id FROM vif WHERE devname IN (SELECT value FROM json_each(?1)) AND state != 'debt'"
+            " UNION SELECT id FROM vif WHERE master IN (SELECT value FROM json_each(?1)) AND state != 'debt'",
+            wanted,
+        )
+        return {vif_id for (vif_id,) in found}
 
     def marks(self, vif_id: str) -> list[str]:
         """What the processes of verbs that have no outcome yet carry, be it on a debt or on the VIF itself."""
@@ -141,9 +148,9 @@ class Ledger:
             generation = _next_generation(connection)
             connection.execute("DELETE FROM vif WHERE id = ? AND state != 'debt'", (vif.id,))
             connection.execute(
-                f"INSERT INTO vif ({_COLUMNS}, type) VALUES ({', '.join('?' * 18)})",  # noqa: S608  # constants
+                f"INSERT INTO vif ({COLUMNS}, type) VALUES ({', '.join('?' * 18)})",  # noqa: S608  # constants
                 (
-                    vif.id, generation, State.PLUGGING, vif.devname, _json(vif), _json(vif), None, _json(script),
+                    vif.id, generation, State.PLUGGING, vif.devname, as_json(vif), as_json(vif), None, as_json(script),
                     "{}", None, self._boot_id, mark, 0, None, now, now, owner, vif.type,
                 ),
             )  # fmt: skip
@@ -173,7 +180,7 @@ class Ledger:
                 " master = ?, mark = NULL, error = NULL, attempts = 0, boot_id = ?, changed = ?"
                 " WHERE id = ? AND generation = ?",
                 (
-                    _json(request), _json(vif), vif.type, _json(reply), master, self._boot_id, time.time(),
+                    as_json(request), as_json(vif), vif.type, as_json(reply), master, self._boot_id, time.time(),
                     record.id, record.generation,
                 ),
             )  # fmt: skip
@@ -185,13 +192,13 @@ class Ledger:
     def begin_update(self, row: Row, request: Vif, mark: str) -> Row:
         """The intent to bring a plugged VIF to another request; the present one is kept until it is done."""
         record = msgspec.structs.replace(row.record, state=State.UPDATING, next_request=request)
-        self._set(record, "state = 'updating', next_request = ?, mark = ?", _json(request), mark)
+        self._set(record, "state = 'updating', next_request = ?, mark = ?", as_json(request), mark)
         return msgspec.structs.replace(row, record=record, mark=mark)
 
     def update_failed(self, row: Row, error: VifplugError, calls: Iterable[CallRecord]) -> None:
         """The outcome of an update that could not be made: plugged as before, with the error on record."""
         self._set(
-            row.record, "state = 'plugged', next_request = NULL, mark = NULL, error = ?", _json(error.as_dict()),
+            row.record, "state = 'plugged', next_request = NULL, mark = NULL, error = ?", as_json(error.as_dict()),
             calls=calls,
         )  # fmt: skip
 
@@ -235,7 +242,7 @@ class Ledger:
             connection.execute(
                 "UPDATE vif SET state = 'debt', mark = NULL, attempts = attempts + 1 + ?, error = ?, changed = ?"
                 " WHERE id = ? AND generation = ?",
-                (before, _json(error.as_dict()), time.time(), record.id, record.generation),
+                (before, as_json(error.as_dict()), time.time(), record.id, record.generation),
             )
             return True
 
@@ -304,6 +311,59 @@ class Ledger:
 
         return int(self._database.write(write))
 
+    # --- what a rebuild brings back -----------------------------------------------------------
+
+    def put(self, row: Row) -> bool:
+        """Put a record back as it was; False when another VIF has its device name, or a newer record its id."""
+        record = row.record
+        values = (
+            record.id, record.generation, record.state, record.vif.devname, as_json(record.request),
+            as_json(record.vif), as_json(record.next_request), as_json(record.script), as_json(row.reply), row.master,
+            record.boot_id, row.mark, record.attempts, as_json(record.error), record.created, record.changed,
+            record.owner, record.vif.type,
+        )  # fmt: skip
+        sql = f"INSERT OR IGNORE INTO vif ({COLUMNS}, type) VALUES ({', '.join('?' * 18)})"  # noqa: S608  # constants
+        return bool(self._database.write(lambda connection: connection.execute(sql, values).rowcount))
+
+    def put_calls(self, calls: Iterable[CallRecord]) -> None:
+        """Put script calls back into the log."""
+        self._database.write(lambda connection: _keep_calls(connection, calls))
+
+    def continue_as(self, ledger_id: str, generation: int, after: str) -> None:
+        """Go on as the ledger of this id, which has come to this generation; ``after``: what was set aside for it."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("id", ledger_id), ("generation", str(generation)), ("rebuilt", after)],
+            )
+            return True
+
+        self._database.write(write)
+        self.id = self._database.id = ledger_id
+
+    def adopt(self, vif: Vif, master: str | None, error: VifplugError) -> Row | None:
+        """Put a VIF on record of which there is a device only; None when another VIF has its device name."""
+        generation = int(self._database.write(_next_generation))
+        now = time.time()
+        record = Record(
+            id=vif.id, state=State.PLUGGED, generation=generation, vif=vif, request=vif, error=error.as_dict(),
+            boot_id=self._boot_id, created=now, changed=now,
+        )  # fmt: skip
+        row = Row(record=record, reply={}, master=master, mark=None)
+        return row if self.put(row) else None
+
+    def take_script(self, row: Row, vif: Vif, script: ScriptRef | None, error: VifplugError | None) -> Row:
+        """The script of an adopted VIF has been found: by asking, or by its being plugged again."""
+        record = msgspec.structs.replace(
+            row.record, vif=vif, request=vif, script=script, error=error.as_dict() if error else None
+        )
+        self._set(
+            record, "vif = ?, request = ?, script = ?, error = ?",
+            as_json(vif), as_json(vif), as_json(script), as_json(record.error),
+        )  # fmt: skip
+        return msgspec.structs.replace(row, record=record)
+
     # --- inside ------------------------------------------------------------------------------
 
     def _set(self, record: Record, assignments: str, *values: Any, calls: Iterable[CallRecord] = ()) -> None:
@@ -318,34 +378,11 @@ class Ledger:
         self._database.write(write)
 
     def _select(self, condition: str, *values: Any) -> list[Row]:
-        rows = self._database.query(f"SELECT {_COLUMNS} FROM vif {condition}", *values)  # noqa: S608  # constants
+        rows = self._database.query(f"SELECT {COLUMNS} FROM vif {condition}", *values)  # noqa: S608  # constants
         try:
-            return [self._row(row) for row in rows]
+            return [read_row(row, self._boot_id) for row in rows]
         except (msgspec.DecodeError, VifplugError, ValueError) as error:
             raise self._database.corrupt(f"a row cannot be read: {error}") from error
-
-    def _row(self, row: tuple[Any, ...]) -> Row:
-        (vif_id, generation, state, _devname, request, vif, next_request, script, reply, master, boot_id, mark,
-         attempts, error, created, changed, owner) = row  # fmt: skip
-        shown = from_json(vif)
-        record = Record(
-            id=vif_id,
-            state=State(state),
-            generation=generation,
-            vif=shown,
-            request=from_json(request) if request != vif else shown,
-            next_request=from_json(next_request) if next_request else None,
-            script=msgspec.json.decode(script, type=ScriptRef) if script else None,
-            device=shown.devname if shown.made_here else None,
-            boot_id=boot_id,
-            lost=boot_id != self._boot_id,
-            attempts=attempts,
-            error=msgspec.json.decode(error) if error else None,
-            created=created,
-            changed=changed,
-            owner=owner,
-        )
-        return Row(record=record, reply=msgspec.json.decode(reply or "{}"), master=master, mark=mark)
 
     def _clash(self, vif: Vif) -> VifplugError:
         rows = self._select("WHERE devname = ? AND state != 'debt'", vif.devname)
@@ -356,12 +393,6 @@ class Ledger:
             device=vif.devname,
             vif_id=vif.id,
         )
-
-
-def _json(value: object) -> str | None:
-    if value is None:
-        return None
-    return (to_json(value) if isinstance(value, Vif) else msgspec.json.encode(value)).decode()
 
 
 def _next_generation(connection: sqlite3.Connection) -> int:
@@ -378,7 +409,7 @@ def _forget_same_debts(connection: sqlite3.Connection, record: Record, request: 
         for (attempts,) in connection.execute(
             "DELETE FROM vif WHERE id = ? AND generation != ? AND state = 'debt' AND request = ?"
             " AND json_extract(script, '$.name') IS ? RETURNING attempts",
-            (record.id, record.generation, _json(request), record.script.name if record.script else None),
+            (record.id, record.generation, as_json(request), record.script.name if record.script else None),
         )
     )
 
@@ -386,6 +417,6 @@ def _forget_same_debts(connection: sqlite3.Connection, record: Record, request: 
 def _keep_calls(connection: sqlite3.Connection, calls: Iterable[CallRecord]) -> bool:
     connection.executemany(
         "INSERT INTO call (vif_id, started, record) VALUES (?, ?, ?)",
-        [(call.vif_id, call.started, _json(call)) for call in calls],
+        [(call.vif_id, call.started, as_json(call)) for call in calls],
     )
     return True

@@ -54,6 +54,7 @@ MIGRATIONS = (
     DROP INDEX vif_unsettled;
     CREATE INDEX vif_kinds ON vif (state, type);
     CREATE INDEX vif_order ON vif (generation);
+    CREATE INDEX vif_masters ON vif (master) WHERE master IS NOT NULL;
     """,
 )
 

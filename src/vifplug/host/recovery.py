@@ -12,12 +12,13 @@ from .ledger import Ledger, Row
 from .locks import Locks
 from .pool import side_by_side
 from .residents import end_ownerless
-from .results import GcReport, Recovered, State
+from .results import Cleared, GcReport, Record, Recovered, State
 from .work import Work
 
 
 class Recovery:
-    """What ``Host.recover`` and ``Host.gc`` do."""
+    """What ``Host.recover`` and ``Host.gc`` do, whole and VIF by VIF. Everything raises a VifplugError only
+    for what concerns no single VIF: say, the ledger cannot be read."""
 
     def __init__(self, config: Config, ledger: Ledger, locks: Locks, devices: Devices, work: Work) -> None:
         self._config = config
@@ -27,11 +28,30 @@ class Recovery:
         self._work = work
 
     def recover(self) -> list[Recovered]:
-        end_ownerless(self._ledger)
-        return side_by_side(self._recover, self._ledger.unfinished(), self._config.workers)
+        return side_by_side(self.finish, self.unfinished(), self._config.workers)
 
-    def _recover(self, row: Row) -> Recovered:
-        record = row.record
+    def gc(self) -> GcReport:
+        end_ownerless(self._ledger)
+        forgotten, owing = self._all(self.forget, self.lost())
+        debts = [record for record in self.debts() if record.id not in owing]
+        paid, still_owing = self._all(self.pay, debts)
+        return GcReport(
+            forgotten=forgotten,
+            paid=paid,
+            owing={**owing, **still_owing},
+            devices=self.remove_orphans(),
+            calls=self.prune_calls(),
+        )
+
+    # --- what was interrupted ------------------------------------------------------------------
+
+    def unfinished(self) -> list[Record]:
+        """The VIFs in the middle of something, be it at work elsewhere; resident processes of the dead are ended."""
+        end_ownerless(self._ledger)
+        return [row.record for row in self._ledger.unfinished()]
+
+    def finish(self, record: Record) -> Recovered:
+        """Finish what a process that died left of one of the ``unfinished``."""
         with self._locks.try_vif(record.id) as free:
             if not free:
                 return Recovered(id=record.id, was=record.state, now="busy")
@@ -54,27 +74,27 @@ class Recovery:
             return Recovered(id=record.id, was=record.state, now=State.DEBT.value, message=why.get("message"))
         return Recovered(id=record.id, was=record.state, now="unplugged")
 
-    def gc(self) -> GcReport:
-        end_ownerless(self._ledger)
-        lost = [row.record.id for row in self._ledger.all() if self._is_lost(row)]
-        forgotten, owing = self._all(lost, self._lost)
-        debts = [row.record.id for row in self._ledger.debts() if row.record.id not in owing]
-        paid, still_owing = self._all(debts, self._payable)
-        log = self._config.log
-        return GcReport(
-            forgotten=forgotten,
-            paid=paid,
-            owing={**owing, **still_owing},
-            devices=self._remove_orphans(),
-            calls=self._ledger.prune_calls(time.time() - log.keep_days * 86400, log.keep_calls),
-        )
+    # --- what backends still have to be told ---------------------------------------------------
+
+    def lost(self) -> list[Record]:
+        """The VIFs whose kernel part a reboot took."""
+        return [row.record for row in self._ledger.lost()]
+
+    def debts(self) -> list[Record]:
+        """What is owed, the oldest first."""
+        return [row.record for row in self._ledger.debts()]
+
+    def forget(self, vif_id: str) -> Cleared:
+        """Unplug one of the ``lost`` at its backend."""
+        return self._clear(vif_id, self._lost)
+
+    def pay(self, vif_id: str) -> Cleared:
+        """Try again what a VIF owes."""
+        return self._clear(vif_id, self._payable)
 
     def _lost(self, vif_id: str) -> list[Row]:
         current = self._ledger.current(vif_id)
-        return [current] if current is not None and self._is_lost(current) else []
-
-    def _is_lost(self, row: Row) -> bool:
-        return row.record.lost and row.record.state is not State.DEBT
+        return [current] if current is not None and current.record.lost else []
 
     def _payable(self, vif_id: str) -> list[Row]:
         """The debts to pay now: not those whose script has the VIF plugged anew, and will undo both."""
@@ -86,21 +106,17 @@ class Recovery:
             if busy is None or debt.record.script is None or debt.record.script.name != busy
         ]
 
-    def _all(self, ids: Iterable[str], due: Callable[[str], list[Row]]) -> tuple[list[str], dict[str, str]]:
-        """Disconnect what is still ``due`` once its VIF is locked: the ids that are done, and why others are not."""
-
-        def one(vif_id: str) -> str | None:
-            with self._locks.try_vif(vif_id) as free:
-                if not free:
-                    return "another call is at work on it"
-                self._work.kill_leftovers(vif_id)
-                rows = due(vif_id)
-                failures = [owed.message for row in rows if (owed := self._disconnect(row))]
-                return "; ".join(failures) if failures or not rows else None
-
-        ids = list(dict.fromkeys(ids))
-        answers = dict(zip(ids, side_by_side(one, ids, self._config.workers), strict=True))
-        return [i for i in ids if answers[i] is None], {i: why for i, why in answers.items() if why}
+    def _clear(self, vif_id: str, due: Callable[[str], list[Row]]) -> Cleared:
+        """Disconnect what is still ``due`` once the VIF is locked."""
+        with self._locks.try_vif(vif_id) as free:
+            if not free:
+                return Cleared(id=vif_id, now="busy", message="another call is at work on it")
+            self._work.kill_leftovers(vif_id)
+            rows = due(vif_id)
+            failures = [owed.message for row in rows if (owed := self._disconnect(row))]
+        if failures:
+            return Cleared(id=vif_id, now="owing", message="; ".join(failures))
+        return Cleared(id=vif_id, now="done" if rows else "nothing")
 
     def _disconnect(self, row: Row) -> VifplugError | None:
         try:
@@ -108,12 +124,31 @@ class Recovery:
         except VifplugError as error:
             return error
 
-    def _remove_orphans(self) -> list[str]:
+    def _all(
+        self, clear: Callable[[str], Cleared], records: Iterable[Record]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Clear them all: the ids that are done, and why others are not."""
+        ids = list(dict.fromkeys(record.id for record in records))
+        answers = side_by_side(clear, ids, self._config.workers)
+        return (
+            [answer.id for answer in answers if answer.now == "done"],
+            {answer.id: answer.message for answer in answers if answer.message is not None},
+        )
+
+    # --- what nobody needs any more -------------------------------------------------------------
+
+    def remove_orphans(self) -> list[str]:
+        """Remove the devices of this ledger that no VIF owns; their names."""
         removed: list[str] = []
-        for link in self._devices.orphans({row.record.id for row in self._ledger.all()}):
-            vif_id = self._devices.vif_of(link)
+        for link in self._devices.orphans(self._ledger.ids()):
+            vif_id = self._devices.vif_of(link) or ""
             with self._locks.try_vif(vif_id) as free:
                 if free and self._ledger.current(vif_id) is None:
                     self._devices.remove_orphan(link)
                     removed.append(link.name)
         return removed
+
+    def prune_calls(self) -> int:
+        """Drop script calls older or more than the log keeps; how many."""
+        log = self._config.log
+        return self._ledger.prune_calls(time.time() - log.keep_days * 86400, log.keep_calls)

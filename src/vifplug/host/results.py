@@ -148,6 +148,15 @@ class Recovered(_Result, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class Cleared(_Result, frozen=True, kw_only=True):
+    """What became of one VIF's debts, or of a VIF that a reboot took."""
+
+    id: str
+    #: "nothing": none was there any more; "busy": another call is at work on the VIF
+    now: Literal["done", "nothing", "busy", "owing"]
+    message: str | None = None
+
+
 class GcReport(_Result, frozen=True, kw_only=True):
     """What gc cleared."""
 

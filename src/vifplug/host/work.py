@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import UndoIncomplete, VifplugError
+from ..errors import DeviceFailed, UndoIncomplete, VifplugError
 from ..guest import interface_xml
 from ..model import Vif, fold_reply
 from ..script.marks import Mark, kill_marked
@@ -58,6 +58,7 @@ class Work:
         """Carry out a change on a live VIF; when it fails, go back to what was, and never take the VIF away."""
         if row.record.error is not None and change.how in (How.RECORD, How.UPDATE):
             row = self._mend(row, script, seconds)
+        self._devices.take_back(row.record.vif)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
         verbs = verbs_for(change, script)
@@ -137,7 +138,7 @@ class Work:
         with steps.step("reply"):
             shown = fold_reply(vif, reply)
         with steps.step("verify", shown.devname):
-            master = self._devices.settle(shown)
+            master = self._settle(row, shown, verbs, changes)
         with steps.step("guest XML"):
             xml = xml or interface_xml(shown)
         with steps.step("outcome"):
@@ -145,6 +146,28 @@ class Work:
         return Plugged(
             id=vif.id, generation=row.record.generation, vif=shown, xml=xml, changed=True, seconds=0.0
         )
+
+    def _settle(self, row: Row, shown: Vif, verbs: Sequence[str], changes: Sequence[str]) -> str | None:
+        """The device as promised; what is its master now, for the record.
+
+        Raises DeviceFailed when it lost its master and asking the script again did not bring that back.
+        """
+        master = self._devices.settle(shown)
+        if master is not None or row.master is None:
+            return master
+        if changes:  # only a script that was asked can mean it
+            return None if verbs else row.master
+        if self._devices.drift(shown, row.master):
+            raise DeviceFailed(
+                f"{row.master}, on which {shown.devname} was plugged, is gone, or does not have it any more, and "
+                + (
+                    "asking the plug script again did not mend that"
+                    if verbs
+                    else "no plug script can mend that"
+                ),
+                device=shown.devname,
+            )
+        return None
 
     def _finish_change(self, row: Row) -> Row | None:
         """A change that was interrupted: the guest lives, so go on with it, and if that fails go back."""

@@ -1,0 +1,65 @@
+"""Record and kernel compared, for one VIF and for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .devices import Devices, Links
+from .ledger import Ledger, Row
+from .locks import Locks
+from .results import Drift, State
+from .watch import LinkChange
+
+#: rows read at once: ten thousand at a time would be felt
+_PAGE = 500
+
+
+class Drifts:
+    """How the kernel differs from what is on record. Everything raises a LedgerError when that cannot be read,
+    and OSError when the kernel cannot be asked."""
+
+    def __init__(self, ledger: Ledger, locks: Locks, devices: Devices) -> None:
+        self._ledger = ledger
+        self._locks = locks
+        self._devices = devices
+
+    def of(self, vif_id: str) -> list[Drift] | None:
+        """What is not as it was plugged; None while a call is at work on the VIF.
+
+        Nothing for a VIF that is not plugged, or that a reboot took: that is for others to see to. A change
+        that failed counts, as its backend may not be as it was.
+        """
+        with self._locks.try_vif(vif_id) as free:
+            if not free:
+                return None
+            row = self._ledger.current(vif_id)
+            return self._of(row) if row is not None else []
+
+    def suspects(self) -> Iterator[str]:
+        """The VIFs that seem to differ, for which the kernel is asked once; those at work may be among them."""
+        after, links = 0, self._devices.links()
+        while rows := self._ledger.all(State.PLUGGED, limit=_PAGE, after=after):
+            for row in rows:
+                if self._of(row, links):
+                    yield row.record.id
+            after = rows[-1].record.generation
+
+    def concerned(self, changes: Iterable[LinkChange]) -> set[str]:
+        """The VIFs that these changes of devices may concern."""
+        ids: set[str] = set()
+        names: set[str] = set()
+        for change in changes:
+            sides = [link for link in (change.before, change.after) if link is not None]
+            ids.update(vif_id for link in sides if (vif_id := self._devices.vif_of(link)) is not None)
+            if change.before is None or change.after is None or change.before.name != change.after.name:
+                names.update(link.name for link in sides)
+        return ids | self._ledger.on_devices(names) if names else ids
+
+    def _of(self, row: Row, links: Links | None = None) -> list[Drift]:
+        record = row.record
+        if record.state is not State.PLUGGED or record.lost:
+            return []
+        drift = self._devices.drift(record.vif, row.master, links)
+        if record.error is not None:
+            drift.append(Drift(what="last change", expected="done", found=record.error.get("message")))
+        return drift
