@@ -87,8 +87,8 @@ class Booted(Debian):
         self._unshare.wait()
         select.select([pidfd], [], [], _PATIENCE)
         os.close(pidfd)
-        for folder, _, _ in os.walk(self._cgroup, topdown=False):
-            Path(folder).rmdir()
+        for cgroup, *_content in os.walk(self._cgroup, topdown=False):
+            Path(cgroup).rmdir()
 
     @property
     def _inside(self) -> int:

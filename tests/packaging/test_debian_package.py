@@ -40,12 +40,6 @@ MAIL: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    into = tmp_path_factory.mktemp("packages")
-    return [build("build-msgspec-deb", into), build("build-deb", into)]
-
-
-@pytest.fixture(scope="module")
 def debian(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     """A system with vifplug installed."""
     with Debian(tmp_path_factory.mktemp("debian")) as system:
