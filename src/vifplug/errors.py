@@ -173,6 +173,19 @@ class LedgerCorrupt(LedgerError):
     code = "ledger_corrupt"
 
 
+class LedgerReplaced(LedgerError):
+    """The ledger was rebuilt, or taken away, since this process opened it: nothing was recorded."""
+
+    code = "ledger_replaced"
+    exit_status = 75
+
+
+class PartlyKnown(LedgerError):
+    """Kept on record for a VIF of which not all is known, since the ledger was rebuilt: plug it again."""
+
+    code = "partly_known"
+
+
 class DiskFull(LedgerError):
     code = "disk_full"
 

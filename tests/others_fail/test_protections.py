@@ -116,8 +116,8 @@ ROWS = [
     ),
     Row(
         "a reboot is noticed, by boot id",
-        "host/ledger.py",
-        "lost=boot_id != self._boot_id",
+        "host/rows.py",
+        "lost=boot_id != this_boot",
         "lost=False",
         [
             "host/test_recover.py::test_after_a_simulated_reboot_a_vif_is_shown_as_lost_and_gc_tells_its_backend",

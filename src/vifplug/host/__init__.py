@@ -2,15 +2,18 @@
 
 from .host import Binding, Host
 from .results import (
+    Backup,
     CallRecord,
     CheckReport,
     Drift,
     GcReport,
     Planned,
     Plugged,
+    Rebuilt,
     Record,
     Recovered,
     Rehearsal,
+    Restored,
     ScriptEntry,
     State,
     Step,
@@ -19,6 +22,7 @@ from .results import (
 )
 
 __all__ = [
+    "Backup",
     "Binding",
     "CallRecord",
     "CheckReport",
@@ -27,9 +31,11 @@ __all__ = [
     "Host",
     "Planned",
     "Plugged",
+    "Rebuilt",
     "Record",
     "Recovered",
     "Rehearsal",
+    "Restored",
     "ScriptEntry",
     "State",
     "Step",

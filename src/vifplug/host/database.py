@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..config.owners import owners_outside
-from ..errors import DiskFull, LedgerCorrupt, LedgerError, NoPermission, VifplugError
-from .backup import copy, sync
+from ..errors import DiskFull, LedgerCorrupt, LedgerError, LedgerReplaced, NoPermission, VifplugError
+from .copies import copy, sync
+from .gate import Gate
 from .migrations import MIGRATIONS, bring_up
 from .together import Together
 
@@ -39,14 +40,27 @@ class Database:
     """The database of one state directory; ``id`` is the name under which it marks devices."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "ledger.db"
+        self.path = state_dir / "ledger.db"
+        self._gate = Gate(state_dir)
         with self._explained():
-            _make_state_dir(state_dir)
-            self._writer = self._connect()
-            self.id = self._prepare()
-            self._reader = self._connect()
+            make_state_dir(state_dir)
+            used = (state_dir / "locks").exists()
+            with self._gate.shared(_BUSY_SECONDS) if used else contextlib.nullcontext():
+                if used and not self.path.exists():
+                    raise self.corrupt("it is not there, and this state directory has been used before")
+                self._open()
+                self._file = _identity(self.path)
         self._reading = threading.Lock()
         self._commits: Together[Write, Any] = Together(self._commit)
+
+    def _open(self) -> None:
+        self._writer = self._connect()
+        try:
+            self.id = self._prepare()
+            self._reader = self._connect()
+        except BaseException:
+            self._writer.close()
+            raise
 
     def close(self) -> None:
         self._reader.close()
@@ -66,7 +80,11 @@ class Database:
 
     def _commit(self, writes: list[Write]) -> list[Any]:
         """One transaction for all; one that breaks a rule is undone alone."""
-        connection = self._writer
+        with self._gate.shared(_BUSY_SECONDS):
+            self._refuse_replaced()
+            return self._transaction(self._writer, writes)
+
+    def _transaction(self, connection: sqlite3.Connection, writes: list[Write]) -> list[Any]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             answers: list[Any] = []
@@ -87,11 +105,21 @@ class Database:
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._explained(), self._reading:
+            self._refuse_replaced()
             return self._reader.execute(sql, values).fetchall()
+
+    def _refuse_replaced(self) -> None:
+        """What is written to a file that is not the ledger any more, nobody ever reads."""
+        if _identity(self.path) != self._file:
+            raise LedgerReplaced(
+                f"the ledger {self.path} was rebuilt or taken away since this process opened it: nothing was recorded;"
+                " open it anew (a command: give it again; a service: restart it)",
+                path=str(self.path),
+            )
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path,
+            self.path,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
@@ -105,7 +133,7 @@ class Database:
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise LedgerError(
-                f"the ledger {self._path} was written by a newer vifplug (version {version}, this one knows"
+                f"the ledger {self.path} was written by a newer vifplug (version {version}, this one knows"
                 f" {len(MIGRATIONS)}): install that version again" + self._how_to_go_back(),
             )
         if version < len(MIGRATIONS):
@@ -117,22 +145,22 @@ class Database:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("BEGIN IMMEDIATE")
         version = writer.execute("PRAGMA user_version").fetchone()[0]  # another process may have come first
-        if version == 0 and (self._path.parent / "locks").exists():
+        if version == 0 and (self.path.parent / "locks").exists():
             writer.execute("ROLLBACK")
             raise self.corrupt("it is empty, and this state directory has been used before")
         if 0 < version < len(MIGRATIONS):
-            copy(self._path, self._copy_of(version))
+            copy(self.path, self._copy_of(version))
         bring_up(writer, version)
         writer.execute(
             "INSERT OR IGNORE INTO meta VALUES ('id', ?), ('generation', '0')", (os.urandom(4).hex(),)
         )
         writer.execute("COMMIT")
-        for part in (self._path.parent, self._path.parent.parent):  # the new names themselves
+        for part in (self.path.parent, self.path.parent.parent):  # the new names themselves
             sync(part)
 
     def _copy_of(self, version: int) -> Path:
         """Where the ledger is kept as a vifplug that knows no more than this version left it."""
-        return self._path.with_name(f"{self._path.name}.v{version}")
+        return self.path.with_name(f"{self.path.name}.v{version}")
 
     def _how_to_go_back(self) -> str:
         kept = self._copy_of(len(MIGRATIONS))
@@ -140,9 +168,9 @@ class Database:
 
     def corrupt(self, what: str) -> LedgerCorrupt:
         return LedgerCorrupt(
-            f"the ledger {self._path} is damaged ({what}): nothing was changed. Restore it from a backup, or move"
-            f" {self._path.parent} away and plug the VIFs again",
-            path=str(self._path),
+            f"the ledger {self.path} is damaged ({what}): nothing was changed. 'vifplug recover --rebuild' sets it"
+            " aside and makes another from its backup, the kernel and what the plug scripts know",
+            path=str(self.path),
         )
 
     @contextlib.contextmanager
@@ -157,13 +185,13 @@ class Database:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise NoPermission(
-                    f"the state directory {self._path.parent} cannot be used: {error.strerror};"
+                    f"the state directory {self.path.parent} cannot be used: {error.strerror};"
                     f" {_RUN_ELSEWHERE}"
                 ) from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise self._full() from error
             raise LedgerError(
-                f"the state directory {self._path.parent} cannot be used: {error.strerror}"
+                f"the state directory {self.path.parent} cannot be used: {error.strerror}"
             ) from error
 
     def _explain(self, error: sqlite3.Error) -> VifplugError:
@@ -174,25 +202,25 @@ class Database:
             return self._full()
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return LedgerError(
-                f"the ledger {self._path} was locked by another process for more than {_BUSY_SECONDS:g} s:"
+                f"the ledger {self.path} was locked by another process for more than {_BUSY_SECONDS:g} s:"
                 " nothing was changed; try again, and see who holds it with 'fuser'",
             )
         if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
             return NoPermission(
-                f"the ledger {self._path} cannot be written ({error}): {_RUN_ELSEWHERE}",
+                f"the ledger {self.path} cannot be written ({error}): {_RUN_ELSEWHERE}",
             )
         return LedgerError(
-            f"the ledger {self._path} failed: {error}; nothing was recorded", path=str(self._path)
+            f"the ledger {self.path} failed: {error}; nothing was recorded", path=str(self.path)
         )
 
     def _is_full(self) -> bool:
         """SQLite calls it an I/O error when there is no room for its shared memory."""
-        return os.statvfs(self._path.parent).f_bavail < _LEAST_BLOCKS
+        return os.statvfs(self.path.parent).f_bavail < _LEAST_BLOCKS
 
     def _full(self) -> DiskFull:
         return DiskFull(
-            f"the disk that holds {self._path} is full: nothing was recorded; free some space and try again",
-            path=str(self._path),
+            f"the disk that holds {self.path} is full: nothing was recorded; free some space and try again",
+            path=str(self.path),
         )
 
 
@@ -212,7 +240,16 @@ class Gathering(Database):
         self._database.write(lambda connection: [write(connection) for write in self._writes])
 
 
-def _make_state_dir(path: Path) -> None:
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What file lies there now."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def make_state_dir(path: Path) -> None:
     """The state directory, ours alone: what is recorded there decides what is run and removed later."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.stat()

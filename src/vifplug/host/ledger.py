@@ -18,7 +18,9 @@ import msgspec
 
 from ..errors import DeviceTaken, NotPlugged, VifplugError
 from ..model import Vif
+from .backup import Backups
 from .database import Database
+from .locks import Locks
 from .results import CallRecord, Record, ScriptRef, State, VifCount
 from .rows import COLUMNS, Row, as_json, read_row
 
@@ -36,6 +38,10 @@ class Ledger:
 
     def close(self) -> None:
         self._database.close()
+
+    def backups(self, locks: Locks) -> Backups:
+        """The backups of this ledger."""
+        return Backups(self._database, locks)
 
     @contextmanager
     def one_commit(self) -> Iterator[Ledger]:

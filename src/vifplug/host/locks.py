@@ -71,7 +71,7 @@ class Locks:
                     return
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             held.callback(os.close, file)  # and with it go the locks
-            yield next((name for name in names if not _acquire(file, name, until)), None)
+            yield next((name for name in names if not acquire(file, name, until)), None)
 
     @contextlib.contextmanager
     def _turn(self, name: str, until: float) -> Iterator[bool]:
@@ -100,9 +100,10 @@ class _Turn:
         self.wanted = 0
 
 
-def _acquire(file: int, name: str, until: float) -> bool:
+def acquire(file: int, name: str, until: float, kind: int = fcntl.F_WRLCK) -> bool:
+    """Lock the place of ``name`` in an open file, for oneself or (F_RDLCK) with others; False when it was too late."""
     place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 2
-    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+    wanted = _FLOCK.pack(kind, os.SEEK_SET, place, 1, 0)
     pause = _FIRST_PAUSE
     while True:
         try:

@@ -172,6 +172,56 @@ class GcReport(_Result, frozen=True, kw_only=True):
     calls: int = 0
 
 
+class Backup(_Result, frozen=True, kw_only=True):
+    """The ledger's backup, as it is now."""
+
+    path: str
+    #: how many records it holds, debts among them
+    vifs: int
+    #: False when nothing had changed since the backup before
+    changed: bool
+    seconds: float
+
+
+class Restored(_Result, frozen=True, kw_only=True):
+    """One VIF as a rebuilt ledger has it."""
+
+    id: str
+    generation: int
+    state: State
+    #: where its record is from: what could still be read of the damaged ledger, its backup, or the kernel, which
+    #: had a device for it and nothing else did
+    source: Literal["ledger", "backup", "kernel"]
+    device: str | None
+    script: str | None
+    #: what is not known of it, and what to do
+    note: str | None = None
+
+
+class Rebuilt(_Result, frozen=True, kw_only=True):
+    """What became of a damaged ledger."""
+
+    #: what was wrong with it; None: nothing, and it was left in place
+    damage: str | None
+    #: where the damaged files lie now; nobody deletes them
+    set_aside: str | None
+    #: the backup that was read, and when it had been made, in seconds since 1970
+    backup: str | None
+    backup_made: float | None
+    #: the id of the ledger, which its devices bear
+    ledger: str
+    #: no plug before had a higher one
+    generation: int
+    vifs: list[Restored]
+    #: what could not be restored, or may have been there and is not known, a sentence each
+    not_restored: list[str]
+    #: script calls in the log
+    calls: int
+    #: processes of interrupted verbs that were ended
+    ended: int
+    seconds: float
+
+
 class Step(_Result, frozen=True, kw_only=True):
     """One step on the one path, for progress, traces and the demo."""
 
