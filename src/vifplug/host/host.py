@@ -34,6 +34,7 @@ from .pool import side_by_side
 from .recovery import Recovery
 from .rehearsal import rehearse
 from .results import (
+    Backup,
     CallRecord,
     CheckReport,
     Drift,
@@ -84,6 +85,7 @@ class Host:
         state_dir = Path(self.config.state_dir)
         self._ledger = Ledger(state_dir, self.boot_id)
         self._locks = Locks(state_dir)
+        self._backups = self._ledger.backups(self._locks)
         self._devices = Devices(self.config.device, self._ledger.id)
         self._scripts = Scripts(self.config, self._ledger, self._locks, self.boot_id, on_call)
         self._work = Work(self._ledger, self._devices, self._scripts, on_step)
@@ -360,6 +362,14 @@ class Host:
     def gc(self) -> GcReport:
         """Tell backends of VIFs that a reboot took, try debts again, remove devices nobody owns, trim the log."""
         return self.recovery.gc()
+
+    def backup(self) -> Backup:
+        """Back the ledger up beside itself, if it has changed since; from there a damaged one is rebuilt.
+
+        Raises LedgerCorrupt for a damaged ledger, DiskFull or another LedgerError when the backup cannot be
+        made; the one before is kept then.
+        """
+        return self._backups.make(self.config.lock_wait)
 
     def forget(self, vif_id: str) -> int:
         """Write off what a VIF owes, for a backend that is gone for good; how many debts there were.
