@@ -19,7 +19,7 @@ from vifplug.script.contract import PROTOCOL
 from world import ID, binding
 
 ALL = {
-    *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts"),
+    *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts", "doctor"),
     *("schema", "version", "config", "completion", "conform", "new-mechanism"),
 }
 

@@ -28,6 +28,7 @@ VERBS = (
     "recover",
     "gc",
     "probe",
+    "doctor",
     "scripts",
     "conform",
     "config",

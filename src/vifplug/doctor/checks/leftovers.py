@@ -1,0 +1,189 @@
+"""VIFs and their devices: what is on record and not there, or there and not on record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ..check import Findings, check, few, note, ok, problem, warning
+from ..place import Place
+from ..records import Brief
+
+_MARK = "vifplug:"
+#: the link group of the bridges that vifplug's own scripts make (scriptlib/links.sh)
+_OUR_GROUP = "1986814578"
+#: seconds after which a verb without outcome has surely lost its process: longer than scripts may take, as a rule
+_LONG = 120.0
+
+
+class _Named(Struct):
+    ifname: str
+
+
+def _ids(vifs: Iterable[Brief]) -> list[str]:
+    return list(dict.fromkeys(vif.id for vif in vifs))
+
+
+def _short(vifs: Iterable[Brief]) -> str:
+    return few([f"{vif.id[:8]} ({vif.devname})" for vif in vifs])
+
+
+@check("vifs", "debts", "VIFs whose backends have not been told that they are gone")
+def debts(place: Place) -> Findings:
+    owing = [vif for vif in place.records.vifs if vif.state == "debt"]
+    if not owing:
+        yield ok("nothing is owed")
+        return
+    worst = max(owing, key=lambda vif: vif.attempts)
+    yield warning(
+        f"{len(owing)} unplugs are owed: {_short(owing)}; last reason, after {worst.attempts} attempts:"
+        f" {worst.error or 'none on record'}",
+        why="the network's backend may still hold their ports, addresses and flows",
+        do="vifplug gc tries again (vifplug gc --forget ID writes off one whose backend is gone for good)",
+        items=_ids(owing),
+    )
+
+
+@check("vifs", "lost", "VIFs that a reboot took")
+def lost(place: Place) -> Findings:
+    gone = [vif for vif in place.records.current if vif.boot_id != place.boot_id]
+    if gone:
+        yield warning(
+            f"{len(gone)} VIFs were plugged before the last reboot: {_short(gone)}",
+            why="their devices went with the kernel, and their backends may still remember them",
+            do="plug those whose guests start again, then: vifplug gc",
+            items=_ids(gone),
+        )
+    else:
+        yield ok("no VIF was lost by a reboot")
+
+
+@check("vifs", "unfinished", "Verbs that have begun and not ended")
+def unfinished(place: Place) -> Findings:
+    begun = [vif for vif in place.records.vifs if vif.at_work]
+    old = [vif for vif in begun if time.time() - vif.changed > _LONG]
+    young = [vif for vif in begun if vif not in old]
+    if old:
+        yield warning(
+            f"{len(old)} VIFs have been at work for more than {_LONG:g} s: {_short(old)}",
+            why="the process that did it has died, as a rule: they are half plugged or half unplugged",
+            do="vifplug recover (what is really still at work is left alone)",
+            items=_ids(old),
+        )
+    if young:
+        yield note(f"{len(young)} VIFs are being worked on: {_short(young)}", items=_ids(young))
+    if not begun:
+        yield ok("nothing was left unfinished")
+
+
+@check("vifs", "missing-devices", "VIFs on record whose device is gone")
+def missing_devices(place: Place) -> Findings:
+    here = [
+        vif for vif in place.records.current
+        if vif.made_here and vif.state == "plugged" and vif.boot_id == place.boot_id
+    ]  # fmt: skip
+    gone = [vif for vif in here if vif.devname not in place.links]
+    if gone:
+        yield problem(
+            f"{len(gone)} VIFs are plugged, but their devices are gone: {_short(gone)}",
+            why="their guests have no network; something on this host removed the taps, or they are in another"
+            " network namespace",
+            do="plug their bindings again (vifplug check ID tells more); vifplugd does so by itself",
+            items=_ids(gone),
+        )
+    elif here:
+        yield ok(f"all {len(here)} devices on record are there")
+
+
+@check("vifs", "unowned-devices", "Devices that vifplug made and that no VIF owns")
+def unowned_devices(place: Place) -> Findings:
+    ledger, owned = place.records.ledger, set(_ids(place.records.vifs))
+    ours, others = [], []
+    for link in place.vif_links:
+        maker, _, vif_id = (link.alias or "").removeprefix(_MARK).partition(":")
+        if maker != ledger:
+            others.append(link.name)
+        elif vif_id not in owned:
+            ours.append(link.name)
+    if ours:
+        yield warning(
+            f"{len(ours)} devices are marked as made here, and no VIF owns them: {few(ours)}",
+            why="they take names and bridge ports; a VIF that wants such a name is refused",
+            do="vifplug gc",
+            items=ours,
+        )
+    if others:
+        yield warning(
+            f"{len(others)} devices bear the mark of another ledger than {place.config.state_dir}'s: {few(others)}",
+            why="another vifplug on this host made them, with a state_dir of its own, or one whose ledger was lost;"
+            " VIFs of these names are refused",
+            do=f"find that ledger (vifplug config, for each service that plugs); if there is none and no guest has it"
+            f" open: ip link delete {others[0]}",
+            items=others,
+        )
+    if not ours and not others:
+        yield ok("no device of vifplug's is without a VIF")
+
+
+@check("vifs", "idle-taps", "Persistent taps that are nobody's: not vifplug's, and open in no process")
+def idle_taps(place: Place) -> Findings:
+    idle = [
+        link for link in place.links.values()
+        if link.kind == "tun" and link.name.startswith("tap") and not link.carrier and link not in place.vif_links
+    ]  # fmt: skip
+    if idle:
+        held = _held(place)
+        idle = [link for link in idle if link.name not in held]
+    if not idle:
+        yield ok("no tap is without an owner")
+        return
+    names = [link.name for link in idle]
+    yield note(
+        f"{len(names)} taps are not vifplug's and no process has them open: {few(names)}",
+        why="left behind by something else, as a rule; a VIF of such a name is refused (device_taken)",
+        do=f"if no guest needs it: ip link delete {names[0]}",
+        items=names,
+    )
+
+
+def _held(place: Place) -> set[str]:
+    """Names of the taps that processes have open (Documentation/networking/tuntap: fdinfo has "iff:")."""
+    held = set()
+    for pid in place.pids():
+        folder = place.path(f"/proc/{pid}/fdinfo")
+        try:
+            infos = list(folder.iterdir())
+        except OSError:
+            continue  # it has ended, or is not ours to look at
+        for info in infos:
+            try:
+                text = info.read_text(errors="replace")
+            except OSError:
+                continue
+            held |= {
+                line.split()[1] for line in text.splitlines() if line.startswith("iff:") and line.split()[1:]
+            }
+    return held
+
+
+@check("vifs", "empty-bridges", "Bridges that vifplug's scripts made and that have no port")
+def empty_bridges(place: Place) -> Findings:
+    said = place.ask(list[_Named] | None, "ip", "-j", "link", "show", "group", _OUR_GROUP, "type", "bridge")  # type: ignore[arg-type]  # mypy#9773
+    bridges = [link.ifname for link in said or []]
+    masters = {link.master for link in place.links.values()}
+    empty = [name for name in bridges if name in place.links and place.links[name].index not in masters]
+    if empty:
+        yield note(
+            f"{len(empty)} bridges of vifplug's scripts have no port: {few(empty)}",
+            why="the last VIF's unplug removes them; one that is left was missed by a script that was killed",
+            do=f"ip link delete {empty[0]}; the next plug makes it again if it is needed",
+            items=empty,
+        )
+    else:
+        yield ok(
+            f"{len(bridges)} bridges of vifplug's scripts, each with ports"
+            if bridges
+            else "no bridge is left over"
+        )
