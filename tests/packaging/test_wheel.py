@@ -34,3 +34,7 @@ def test_the_wheel_is_whole_and_its_scripts_run(tmp_path: Path) -> None:
     for script in scripts:
         told = subprocess.run([script, "info"], capture_output=True, check=True)
         assert json.loads(told.stdout)["name"] == script.name
+
+    units = {path.name: path.read_bytes() for path in (site / "share/vifplug/systemd").iterdir()}
+    assert units == {path.name: path.read_bytes() for path in (ROOT / "packaging/systemd").iterdir()}
+    assert {path.name for path in (site / "bin").iterdir()} == {"vifplug", "vifplugd"}
