@@ -83,15 +83,20 @@ class _Lines(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = _bounded(self.formatException(record.exc_info)[-_FIELD:])
-        line = self._line(entry)
-        for name in sorted(
-            list(entry)[4:], key=lambda name: -len(str(entry[name]))
-        ):  # what every line has stays
-            if len(line) <= _LINE:
-                break
-            entry[name] = "(too long)"
-            line = self._line(entry)
+        line = self._line(_fitting(entry))
         return f"<{_severity(record.levelno)}>{line}" if self._journal else line
+
+
+def _fitting(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry without its longest fields, where all are too much for a line; what every line has stays."""
+    sizes = {name: len(_as_json({name: value})) for name, value in entry.items()}
+    size = sum(sizes.values())
+    for name in sorted(list(entry)[4:], key=lambda name: -sizes[name]):
+        if size <= _LINE:
+            break
+        entry[name] = "(too long)"
+        size -= sizes[name] - len(name) - len("(too long)")
+    return entry
 
 
 def _as_json(entry: Mapping[str, Any]) -> str:
@@ -102,7 +107,7 @@ def _as_text(entry: Mapping[str, Any]) -> str:
     entry = dict(entry)
     head = f"{entry.pop('time')} {entry.pop('level'):<8} {entry.pop('logger')}: {entry.pop('message')}"
     more = [f"{name}={_value(value)}" for name, value in entry.items() if value is not None]
-    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join([head, *more]))
+    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join([head, *more]))[:_LINE]
 
 
 def _value(value: Any) -> str:

@@ -21,7 +21,7 @@ _log = logging.getLogger("vifplug.daemon.otlp")
 #: spans that wait for the collector; what comes when so many wait is dropped
 _QUEUE = 4096
 _BATCH = 512
-#: seconds from a span's end to its dispatch, and that one dispatch may take with all its attempts
+#: seconds from a span's end to its dispatch, and that a dispatch may take with all its attempts
 _DELAY, _PATIENCE = 1.0, 5.0
 _NANO = 1_000_000_000
 
@@ -30,11 +30,11 @@ class Otlp:
     """Takes spans without ever waiting; a thread of the SDK delivers them in batches.
 
     ``address``: that of the collector, say ``http://127.0.0.1:4318``. Headers and certificates are
-    taken from OTEL_EXPORTER_OTLP_HEADERS and the like, as the SDK documents them. Raises ConfigError
-    when the SDK is not installed.
+    taken from OTEL_EXPORTER_OTLP_HEADERS and the like, as the SDK documents them. ``patience``: seconds
+    that the collector has for one batch. Raises ConfigError when the SDK is not installed.
     """
 
-    def __init__(self, address: str, hostname: str) -> None:
+    def __init__(self, address: str, hostname: str, *, patience: float = _PATIENCE) -> None:
         try:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -60,7 +60,7 @@ class Otlp:
         # its own words for a collector that is down come with every batch: ours come once
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._processor = BatchSpanProcessor(
-            _counting(self, _endpoint(address)),
+            _counting(self, _endpoint(address), patience),
             max_queue_size=_QUEUE,
             schedule_delay_millis=_DELAY * 1000,
             max_export_batch_size=_BATCH,
@@ -130,7 +130,7 @@ def _endpoint(address: str) -> str:
     return address if address.endswith(path) else address.rstrip("/") + path
 
 
-def _counting(otlp: Otlp, endpoint: str) -> OTLPSpanExporter:  # type: ignore[name-defined]  # noqa: F821
+def _counting(otlp: Otlp, endpoint: str, patience: float) -> OTLPSpanExporter:  # type: ignore[name-defined]  # noqa: F821
     """An exporter that says what became of each batch."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExportResult
@@ -145,4 +145,4 @@ def _counting(otlp: Otlp, endpoint: str) -> OTLPSpanExporter:  # type: ignore[na
                 otlp.ended(len(spans), delivered)
             return result
 
-    return Counting(endpoint, timeout=_PATIENCE)
+    return Counting(endpoint, timeout=patience)
