@@ -11,6 +11,8 @@ from ..check import Findings, check, few, note, ok, problem, warning
 from ..place import Place
 from ..records import Brief
 
+#: kinds of bridge ports that lead to guests, rather than to other hosts
+_TO_GUESTS = ("tun", "veth")
 _MARK = "vifplug:"
 #: the link group of the bridges that vifplug's own scripts make (scriptlib/links.sh)
 _OUR_GROUP = "1986814578"
@@ -19,7 +21,7 @@ _LONG = 120.0
 
 
 class _Named(Struct):
-    ifname: str
+    ifname: str = ""  # ip leaves an empty object in the place of what it passes over
 
 
 def _ids(vifs: Iterable[Brief]) -> list[str]:
@@ -168,22 +170,20 @@ def _held(place: Place) -> set[str]:
     return held
 
 
-@check("vifs", "empty-bridges", "Bridges that vifplug's scripts made and that have no port")
+@check("vifs", "empty-bridges", "Bridges that vifplug's scripts made and that no guest is behind")
 def empty_bridges(place: Place) -> Findings:
     said = place.ask(list[_Named] | None, "ip", "-j", "link", "show", "group", _OUR_GROUP, "type", "bridge")  # type: ignore[arg-type]  # mypy#9773
-    bridges = [link.ifname for link in said or []]
-    masters = {link.master for link in place.links.values()}
-    empty = [name for name in bridges if name in place.links and place.links[name].index not in masters]
+    bridges = [link.ifname for link in said or [] if link.ifname in place.links]
+    busy = {link.master for link in place.links.values() if link.kind in _TO_GUESTS}
+    empty = [name for name in bridges if place.links[name].index not in busy]
     if empty:
         yield note(
-            f"{len(empty)} bridges of vifplug's scripts have no port: {few(empty)}",
+            f"{len(empty)} bridges of vifplug's scripts have no guest's port: {few(empty)}",
             why="the last VIF's unplug removes them; one that is left was missed by a script that was killed",
             do=f"ip link delete {empty[0]}; the next plug makes it again if it is needed",
             items=empty,
         )
+    elif bridges:
+        yield ok(f"{len(bridges)} bridges of vifplug's scripts, each with guests behind it", bridges)
     else:
-        yield ok(
-            f"{len(bridges)} bridges of vifplug's scripts, each with ports"
-            if bridges
-            else "no bridge is left over"
-        )
+        yield ok("no bridge is left over")
