@@ -255,6 +255,7 @@ class Record(Answer, parts={"vif": Vif, "request": Vif, "next_request": Vif, "sc
     lost: bool
     attempts: int
     error: Answer | None
+    owner: int | None
     created: float
     changed: float
 
@@ -366,6 +367,22 @@ class ScriptEntry(Answer):
     trusted: bool
     reason: str | None
     info: Answer | None
+
+
+class VifCount(Answer):
+    __slots__ = ()
+    state: str
+    type: str | None
+    vifs: int
+
+
+class Waited(Answer, parts={"vif": Record}):
+    """What a VIF that was waited for came to."""
+
+    __slots__ = ()
+    id: str
+    state: str
+    vif: Record | None
 
 
 class Event(Answer):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ..errors import DaemonUnreachable, VifplugError, from_dict
+from ..errors import VifplugError, from_dict
 from .answers import (
     Answer,
     CallRecord,
@@ -22,9 +22,12 @@ from .answers import (
     ScriptEntry,
     Step,
     Unplugged,
+    VifCount,
+    Waited,
 )
 from .asking import Asking, as_json
 from .following import Following
+from .many import Many
 
 if TYPE_CHECKING:
     from ..model import Vif
@@ -36,6 +39,8 @@ Kind = TypeVar("Kind", bound=Answer)
 
 DEFAULT_SOCKET = "/run/vifplug/vifplugd.sock"
 _LINES = "application/x-ndjson"
+#: records that the daemon tells in one answer
+_PAGE = 10_000
 
 
 class Client:
@@ -109,20 +114,27 @@ class Client:
         """Is it still as plugged? See `vifplug.Host.check`."""
         return self._made(CheckReport, self._post(f"{_vif(vif_id)}/check"))
 
-    def repair(self, vif_id: str) -> Plugged:
-        """Make it as it was plugged: see `vifplug.Host.repair`."""
-        return self._made(Plugged, self._post(f"{_vif(vif_id)}/repair"))
+    def repair(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
+        """Bring it back to its record: see `vifplug.Host.repair`."""
+        return self._carry_out(Plugged, f"{_vif(vif_id)}/repair{_query(seconds=seconds)}", b"", seconds)
 
-    def list(self, state: str | None = None) -> builtins.list[Record]:
+    def list(
+        self, state: str | None = None, *, limit: int | None = None, after: int | str | None = None
+    ) -> builtins.list[Record]:
         """Every VIF on record, oldest first: see `vifplug.Host.list`."""
         found: builtins.list[Record] = []
-        after = None
-        while True:
-            page = self._get(f"/v1/vifs{_query(state=state, after=after)}")
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            page = self._get(f"/v1/vifs{_query(state=state, limit=size, after=after)}")
             found += [self._made(Record, each) for each in page["vifs"]]
-            after = page.get("next")
+            after = page["next"]
             if after is None:
-                return found
+                break
+        return found
+
+    def counts(self) -> builtins.list[VifCount]:
+        """How many VIFs are on record: see `vifplug.Host.counts`."""
+        return [self._made(VifCount, each) for each in self._get("/v1/status")["vifs"]]
 
     def show(self, vif_id: str) -> Record:
         """The VIF as it stands, else its latest debt: see `vifplug.Host.show`."""
@@ -143,15 +155,14 @@ class Client:
         """What would run, and why a refused script is refused: see `vifplug.Host.scripts`."""
         return [self._made(ScriptEntry, each) for each in self._get("/v1/scripts")["scripts"]]
 
-    def wait(self, vif_id: str, state: str = "settled", seconds: float = 30.0) -> Record:
-        """Until the VIF is "plugged", "unplugged" or "settled" (nothing is under way).
+    def wait(self, vif_id: str, state: str = "settled", seconds: float = 30.0) -> Waited:
+        """Until the VIF is "plugged", "unplugged", or "settled": either of them, or a debt.
 
-        The answer has ``state``, and of a VIF that is gone no more than ``id`` beside it. Raises TimedOut
-        after ``seconds``.
+        Its ``state`` is what it came to, its ``vif`` the record, None when unplugged. Raises TimedOut after
+        ``seconds``.
         """
         query = _query(state=state, seconds=seconds)
-        found = self._get(f"{_vif(vif_id)}/wait{query}", seconds)
-        return self._made(Record, found)
+        return self._made(Waited, self._get(f"{_vif(vif_id)}/wait{query}", seconds))
 
     # --- after a crash, a reboot, and for debts ----------------------------------------------
 
@@ -178,8 +189,7 @@ class Client:
         on_done: Callable[[Plugged | VifplugError], None] | None = None,
     ) -> builtins.list[Plugged | VifplugError]:
         """Plug many side by side: see `vifplug.Host.plug_all`."""
-        texts = [as_json(binding) for binding in bindings]
-        return self._many(Plugged, "/v1/plug-all", b"[%b]" % b",".join(texts), len(texts), on_done)
+        return Many(self._asking, self._made, on_done).plug(bindings)
 
     def unplug_all(
         self,
@@ -188,10 +198,7 @@ class Client:
         on_done: Callable[[Unplugged | VifplugError], None] | None = None,
     ) -> builtins.list[Unplugged | VifplugError]:
         """Unplug many, or all on record: see `vifplug.Host.unplug_all`."""
-        if vif_ids is None:
-            return self._many(Unplugged, "/v1/unplug-all", b'{"all": true}', None, on_done)
-        ids = builtins.list(vif_ids)
-        return self._many(Unplugged, "/v1/unplug-all", as_json({"ids": ids}), len(ids), on_done)
+        return Many(self._asking, self._made, on_done).unplug(vif_ids)
 
     # --- the daemon --------------------------------------------------------------------------
 
@@ -247,39 +254,6 @@ class Client:
         if found is None or "answer" not in found:
             raise self._asking.senseless("no answer")
         return self._made(kind, found["answer"])
-
-    def _many(
-        self,
-        kind: type[Kind],
-        target: str,
-        body: bytes,
-        count: int | None,
-        on_done: Callable[[Any], None] | None,
-    ) -> builtins.list[Any]:
-        """A verb on many: each answer as it comes to ``on_done``, all of them in the order of what was asked."""
-        answers: dict[int, Any] = {}
-        broken: DaemonUnreachable | None = None
-
-        def keep(index: int, answer: Any) -> None:
-            answers[index] = answer
-            if on_done is not None:
-                on_done(answer)
-
-        with self._asking.answer("POST", target, body, accept=_LINES) as response:
-            try:
-                for line in response.lines():
-                    found = self._asking.object(line)
-                    if "index" in found:
-                        error = found.get("error")
-                        keep(found["index"], from_dict(error) if error else self._made(kind, found["answer"]))
-            except DaemonUnreachable as error:
-                broken = error
-        missing = [index for index in range(count or 0) if index not in answers]
-        if (broken or missing) and count is None:
-            raise broken or self._asking.senseless("too few answers")
-        for index in missing:  # the others' answers are not lost with the connection
-            keep(index, broken or self._asking.senseless("too few answers"))
-        return [answers[index] for index in sorted(answers)]
 
 
 def _vif(vif_id: str) -> str:

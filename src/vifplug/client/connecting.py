@@ -14,6 +14,8 @@ def connected(path: str, timeout: float | None) -> socket.socket:
 
     Raises NotAllowed, InvalidInput or DaemonUnreachable.
     """
+    if "\0" in path:  # the kernel would take what is before it
+        raise _no_path(path)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Python's own timeout makes the socket non-blocking, and connect(2) then fails with EAGAIN where it
@@ -23,10 +25,11 @@ def connected(path: str, timeout: float | None) -> socket.socket:
             value = struct.pack("ll", microseconds // 1_000_000, microseconds % 1_000_000)
             found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         found.connect(path)
-    except BaseException as error:
+    except (OSError, ValueError) as error:
         found.close()
-        if isinstance(error, OSError | ValueError | UnicodeEncodeError):
-            raise _unreachable(path, error) from None
+        raise _unreachable(path, error) from None
+    except BaseException:
+        found.close()
         raise
     return found
 
@@ -57,7 +60,10 @@ def _unreachable(path: str, error: OSError | ValueError) -> DaemonUnreachable | 
         )
     if isinstance(error, OSError) and error.errno is not None:
         return DaemonUnreachable(f"vifplugd cannot be reached at {path}: {error.strerror}", socket=path)
-    # too long for unix(7), or a NUL in it
+    return _no_path(path)
+
+
+def _no_path(path: str) -> InvalidInput:
     return InvalidInput(
         f"socket: {path[:200]!r} can be no Unix socket's path; it must be at most 107 bytes, without NUL",
         field="socket",

@@ -19,7 +19,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 class Following:
-    """Events from the moment it is made, or since one of them; used by one thread.
+    """Events from the moment it is made, or those after the one of a number; used by one thread.
 
     Ends when ``closing`` is set and its asking's pool is closed, and with ``close``.
     """
@@ -37,6 +37,9 @@ class Following:
         self._after = after
         self._connection: Connection | None = None
         self._lines: Iterator[bytes] = iter(())
+        #: events that were dropped before this reader came to them
+        self.missed = 0
+        self._started = self._daemons_start()
         self._subscribe()
 
     def __iter__(self) -> Following:
@@ -70,7 +73,13 @@ class Following:
                 data += line[5:].strip()
             elif not line.rstrip(b"\r") and data:
                 return self._made(Event, self._asking.object(data))
+            elif line.startswith(b":") and b"missed" in line:
+                self.missed += int(line.split()[1])
         return None
+
+    def _daemons_start(self) -> Any:
+        with self._asking.answer("GET", "/v1/health") as response:
+            return self._asking.object(response.body()).get("started")
 
     def _subscribe(self) -> None:
         self.close()
@@ -93,6 +102,8 @@ class Following:
         pause = _FIRST_PAUSE
         while not self._closing.wait(pause):
             try:
+                if (started := self._daemons_start()) != self._started:
+                    self._started, self._after = started, 0  # it counts anew: all that it has told is news
                 self._subscribe()
             except (DaemonUnreachable, Stopping, TooBusy):
                 if until is not None and time.monotonic() > until:

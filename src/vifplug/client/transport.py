@@ -52,8 +52,9 @@ class Connection:
 
     def gone(self) -> bool:
         """Whether the daemon has closed it: between answers there is nothing else to read."""
+        self._socket.settimeout(0)
         try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -197,9 +198,11 @@ class Response:
         if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
             raise self._connection.garbage(repr(first[:40]))
         headers: dict[str, str] = {}
+        count = 0
         while line := self._connection.line():
             name, colon, value = line.decode("latin-1").partition(":")
-            if not colon or len(headers) == _MOST_LINES:
+            count += 1
+            if not colon or count > _MOST_LINES:
                 raise self._connection.garbage(repr(line[:40]))
             headers[name.strip().lower()] = value.strip()
         return int(words[1]), headers
