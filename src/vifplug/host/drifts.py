@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from .devices import Devices, Links
 from .ledger import Ledger, Row
 from .locks import Locks
+from .netlink import Link
 from .results import Drift, State
 from .watch import LinkChange
 
@@ -54,6 +55,10 @@ class Drifts:
             if change.before is None or change.after is None or change.before.name != change.after.name:
                 names.update(link.name for link in sides)
         return ids | self._ledger.on_devices(names) if names else ids
+
+    def name_now(self, vif_id: str, links: Iterable[Link]) -> str | None:
+        """What the device that was made for a VIF is called now; None when it is not among these."""
+        return next((link.name for link in links if self._devices.vif_of(link) == vif_id), None)
 
     def _of(self, row: Row, links: Links | None = None) -> list[Drift]:
         record = row.record

@@ -88,9 +88,14 @@ class Recovery:
         """Unplug one of the ``lost`` at its backend."""
         return self._clear(vif_id, self._lost)
 
-    def pay(self, vif_id: str) -> Cleared:
-        """Try again what a VIF owes."""
-        return self._clear(vif_id, self._payable)
+    def pay(self, vif_id: str, generation: int | None = None) -> Cleared:
+        """Try again what a VIF owes, of one generation or of all."""
+
+        def due(vif_id: str) -> list[Row]:
+            rows = self._payable(vif_id)
+            return [row for row in rows if generation in (None, row.record.generation)]
+
+        return self._clear(vif_id, due)
 
     def _lost(self, vif_id: str) -> list[Row]:
         current = self._ledger.current(vif_id)
