@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,14 @@ def _check(result: int) -> None:
     if result != 0:
         errno = ctypes.get_errno()
         raise OSError(errno, os.strerror(errno))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failure when it happens, not only at the end: a run that is cut short should still tell."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        last = report.longreprtext.strip().splitlines()[-1:]
+        sys.stderr.write(f"\n{report.nodeid} ({report.when}): {' '.join(last)}\n")
+        sys.stderr.flush()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from vifplug.errors import (
     TimedOut,
     VerbNotSupported,
 )
+from vifplug.script import confine
 from vifplug.script.catalogue import Catalogue
 from vifplug.script.contract import Verb
 from vifplug.script.marks import Mark, kill_marked
@@ -173,6 +174,35 @@ def test_an_interrupted_call_leaves_nothing_running(call: Caller, tmp_path: Path
         return "not interrupted"
 
     assert in_child(interrupted) == "interrupted"
+    assert kill_marked(mark) == 0
+
+
+def test_an_interrupt_just_as_the_script_was_started_is_no_deadlock(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """A lock at whose release by another thread the interrupt comes."""
+
+        def __init__(self) -> None:
+            self._lock = allocate_lock()
+            self._acquired = 0
+
+        def acquire(self) -> bool:
+            self._lock.acquire()
+            self._acquired += 1
+            if self._acquired == 2:
+                raise KeyboardInterrupt
+            return True
+
+        def release(self) -> None:
+            self._lock.release()
+
+    allocate_lock = confine._thread.allocate_lock
+    monkeypatch.setattr(confine._thread, "allocate_lock", Interrupted)
+    mark = Mark.new()
+    with pytest.raises(KeyboardInterrupt):
+        call("sleep 3600", mark=mark)
+    monkeypatch.undo()
     assert kill_marked(mark) == 0
 
 

@@ -101,7 +101,10 @@ def spawn(
     try:
         ended.acquire()
     except BaseException:
-        ended.acquire()  # interrupted: whoever ends what it started must find it started
+        # Interrupted: whoever ends what it started must find it started. An interrupt may come just
+        # after the lock was taken, when nobody will release it any more.
+        if not result:
+            ended.acquire()
         raise
     if isinstance(result[0], BaseException):
         raise result[0]
