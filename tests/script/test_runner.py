@@ -6,7 +6,9 @@ import errno
 import os
 import signal
 import time
+from _thread import allocate_lock, start_new_thread
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,8 +199,9 @@ def test_an_interrupt_just_as_the_script_was_started_is_no_deadlock(
         def release(self) -> None:
             self._lock.release()
 
-    allocate_lock = confine._thread.allocate_lock
-    monkeypatch.setattr(confine._thread, "allocate_lock", Interrupted)
+    monkeypatch.setattr(
+        confine, "_thread", SimpleNamespace(allocate_lock=Interrupted, start_new_thread=start_new_thread)
+    )
     mark = Mark.new()
     with pytest.raises(KeyboardInterrupt):
         call("sleep 3600", mark=mark)
