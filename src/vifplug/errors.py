@@ -233,11 +233,11 @@ class DaemonUnreachable(DaemonError):
 
 
 def from_dict(error: dict[str, Any]) -> VifplugError:
-    """The error that ``VifplugError.as_dict`` wrote; an unknown code gives a VifplugError."""
+    """The error that ``VifplugError.as_dict`` wrote; an unknown code gives a VifplugError that keeps it."""
     context = dict(error)
     code, message = context.pop("code", "failed"), context.pop("message", "no reason was given")
-    kind = _by_code().get(code, VifplugError)
-    return kind(message, **context)
+    kind = _by_code().get(code)
+    return kind(message, **context) if kind else VifplugError(message, code=code, **context)
 
 
 def _by_code() -> dict[str, type[VifplugError]]:

@@ -19,8 +19,8 @@ from vifplug.script.contract import PROTOCOL
 from world import ID, binding
 
 ALL = {
-    *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts", "doctor"),
-    *("schema", "version", "config", "completion", "conform", "new-mechanism"),
+    *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts"),
+    *("schema", "version", "config", "completion", "conform", "new-mechanism", "doctor", "events", "top"),
 }
 
 
@@ -87,7 +87,7 @@ def test_schemas_are_listed_and_printed(vifplug: Shell) -> None:
 
 def test_the_version_costs_no_more_than_click(vifplug: Shell) -> None:
     heavy = {"sqlite3", "ctypes", "subprocess", "msgspec", "json", "tomllib", "vifplug.host", "vifplug.model"}
-    for arguments in (["version"], ["--version"], ["plug", "--help"]):
+    for arguments in (["version", "--local"], ["--version"], ["plug", "--help"]):
         assert not heavy & _loaded(*arguments)
 
 

@@ -21,7 +21,7 @@ from vifplug.model import as_binding, read_binding, vif
 from vifplug.model.details import SHAPES
 
 #: of the client alone
-_DAEMONS_OWN = {"capabilities", "status", "health", "wait", "events"}
+_DAEMONS_OWN = {"connect", "capabilities", "status", "health", "wait", "events"}
 #: what the daemon does by itself, and asks nobody for
 _HOSTS_OWN = {"backup"}
 _HOSTS_OWN_RESULTS = {"Backup", "Rebuilt", "Restored", "Cleared"}

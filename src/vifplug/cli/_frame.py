@@ -24,6 +24,8 @@ VERBS = (
     "update",
     "list",
     "show",
+    "events",
+    "top",
     "xml",
     "recover",
     "gc",
@@ -79,6 +81,14 @@ def _common() -> list[click.Parameter]:
             callback=_setter("config_path"),
             help="Configuration, in place of VIFPLUG_CONFIG or /etc/vifplug/vifplug.toml.",
         ),
+        click.Option(
+            ["--socket"],
+            metavar="PATH",
+            expose_value=False,
+            callback=_setter("socket"),
+            help="Ask the vifplugd at this socket, in place of VIFPLUG_SOCKET or the configured one.",
+        ),
+        flag("--local", stores="local", text="Work in this process, though vifplugd may run."),
         flag("--json", stores="json", text="One JSON document on standard output."),
         flag("-v", "--verbose", stores="verbose", text="Tell each step as it happens."),
         flag("--debug", stores="debug", text="Show the traceback of a bug.", hidden=True),
@@ -203,9 +213,9 @@ def run(args: list[str]) -> int:  # noqa: PLR0911, PLR0912  # one for each way t
             message += f" (see {error.ctx.command_path} --help)"
         return _fail(session, args, {"code": "usage", "message": message}, message, EX_USAGE)
     except Stopped as stopped:
-        return _interrupted(128 + stopped.number)
+        return _interrupted(session, 128 + stopped.number)
     except (KeyboardInterrupt, click.Abort):
-        return _interrupted(128 + signal.SIGINT)
+        return _interrupted(session, 128 + signal.SIGINT)
     except BrokenPipeError:
         return _reader_gone()
     except _output.OutputError as error:
@@ -232,10 +242,12 @@ def _fail(session: Session, args: list[str], error: dict[str, Any], message: str
     return status
 
 
-def _interrupted(status: int) -> int:
-    _output.complain(
-        "interrupted; what was not finished has been undone; what is plugged stays: see 'vifplug list'"
-    )
+def _interrupted(session: Session, status: int) -> int:
+    if session.through_daemon:
+        said = "vifplugd goes on with what it had begun: see 'vifplug list', or 'vifplug show ID'"
+    else:
+        said = "what was not finished has been undone; what is plugged stays: see 'vifplug list'"
+    _output.complain(f"interrupted; {said}")
     return status
 
 

@@ -138,7 +138,7 @@ def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
 
     session = ctx.find_root().ensure_object(Session)
     try:
-        if not Path(session.loaded.config.state_dir).is_dir():
+        if session.daemon is None and not Path(session.loaded.config.state_dir).is_dir():
             return []  # and none is made
         records = session.host.list()
     except (VifplugError, OSError):

@@ -79,6 +79,10 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def connect(self) -> None:
+        """Connect, which the first request would do too. Raises DaemonUnreachable or NotAllowed."""
+        self._asking.pool.open()
+
     def close(self) -> None:
         """Close what is idle, and end every stream of events."""
         self._closing.set()

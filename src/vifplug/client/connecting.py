@@ -34,15 +34,19 @@ def connected(path: str, timeout: float | None) -> socket.socket:
     return found
 
 
+class NobodyListens(DaemonUnreachable):
+    """There is no socket, or nobody at it."""
+
+
 def _unreachable(path: str, error: OSError | ValueError) -> DaemonUnreachable | NotAllowed | InvalidInput:
-    if isinstance(error, FileNotFoundError):
-        return DaemonUnreachable(
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NobodyListens(
             f"vifplugd does not run here: there is no {path}; start it (systemctl start vifplugd), or name its"
             " socket in VIFPLUG_SOCKET",
             socket=path,
         )
     if isinstance(error, ConnectionRefusedError):
-        return DaemonUnreachable(
+        return NobodyListens(
             f"vifplugd does not run: nobody listens at {path}; start it (systemctl start vifplugd)",
             socket=path,
         )

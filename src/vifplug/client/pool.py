@@ -36,6 +36,10 @@ class Pool:
             connection.close()
         return Connection(self.path, self._timeout)
 
+    def open(self) -> None:
+        """Have one at hand. Raises what says why there can be none."""
+        self.give_back(self.take())
+
     def give_back(self, connection: Connection) -> None:
         with self._lock:
             if not self.closed and len(self._idle) < _KEPT:

@@ -1,6 +1,12 @@
-"""Plug and unplug on this host."""
+"""Plug and unplug on this host.
 
-from .host import Binding, Host
+Host is imported when it is first used: who asks vifplugd, or reads results, does without SQLite and netlink.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .results import (
     Backup,
     CallRecord,
@@ -20,6 +26,9 @@ from .results import (
     Unplugged,
     VifCount,
 )
+
+if TYPE_CHECKING:
+    from .host import Binding, Host
 
 __all__ = [
     "Backup",
@@ -42,3 +51,11 @@ __all__ = [
     "Unplugged",
     "VifCount",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Binding", "Host"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import host
+
+    return getattr(host, name)
