@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -101,13 +102,18 @@ class Place:
 
     @cached_property
     def processes(self) -> dict[str, list[int]]:
-        """Process ids by name (the kernel's, of at most 15 bytes)."""
+        """Process ids by name (the kernel's, of at most 15 bytes), of this network namespace where that can be seen."""
+        ours = os.readlink("/proc/thread-self/ns/net")  # noqa: PTH115
         found: dict[str, list[int]] = {}
         for pid in self.pids():
+            folder = self.path(f"/proc/{pid}")
             try:
-                name = self.path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+                name = (folder / "comm").read_text(errors="replace").strip()
             except OSError:
                 continue  # it has ended
+            with contextlib.suppress(OSError):
+                if os.readlink(folder / "ns/net") != ours:  # noqa: PTH115
+                    continue  # it looks after the network of a container, say
             found.setdefault(name, []).append(pid)
         return found
 

@@ -35,7 +35,7 @@ def ovsdb(place: Place) -> Findings:
         )
     else:
         datapaths = few(_several(tables.root["datapath_types"])) or "of unknown types"
-        version = tables.root["ovs_version"] or "of unknown version"
+        version = tables.root["ovs_version"] or _installed(place)
         yield ok(f"Open vSwitch {version} answers, with datapaths {datapaths}")
 
 
@@ -69,7 +69,7 @@ def stale_ports(place: Place) -> Findings:
     if tables.root is None:
         return
     broken = {row["name"]: str(row["error"]) for row in tables.interfaces if row["error"]}
-    gone = [name for name, error in broken.items() if "could not open network device" in error]
+    gone = [name for name, error in broken.items() if "No such device" in error]
     other = [name for name in broken if name not in gone]
     if gone:
         yield warning(
@@ -119,6 +119,13 @@ def ovn(place: Place) -> Findings:
         )
     elif not missing:
         yield ok(f"ovn-controller runs, with ovn-remote {known['ovn-remote']}")
+
+
+def _installed(place: Place) -> str:
+    """Whoever starts the switch without ovs-ctl leaves its version out of the database."""
+    if place.program("ovs-vsctl") is None:
+        return "of unknown version"
+    return place.run("ovs-vsctl", "--version").out.partition("\n")[0].rpartition(" ")[2]
 
 
 def _several(value: Any) -> list[str]:
