@@ -34,17 +34,20 @@ mount --bind "$2" "$root/run/started"
 cd "$root"
 rm -rf etc/systemd/system/* lib/systemd/system/*.target.wants lib/systemd/system/systemd-journald-*.socket \\
     usr/sbin/policy-rc.d
-mkdir -p etc/systemd/journald.conf.d
+mkdir -p etc/systemd/journald.conf.d etc/systemd/system/basic.target.wants
+ln -s /lib/systemd/system/systemd-journald.service etc/systemd/system/basic.target.wants
 printf '[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\n' >etc/systemd/journald.conf.d/test.conf
-exec chroot . env -i container=test NOTIFY_SOCKET=/run/started PATH=/usr/sbin:/usr/bin \\
+pivot_root . mnt
+umount --lazy /mnt
+exec env -i container=test NOTIFY_SOCKET=/run/started PATH=/usr/sbin:/usr/bin \\
     /lib/systemd/systemd --unit=basic.target --show-status=no --log-target=null
 """
 )
-#: moved into a cgroup of its own first, which is then the root of what it sees
+#: moved into a cgroup of its own first, which is then the root of what it sees; and it ends with us, however we end
 _START = """
 echo 0 >"$1/cgroup.procs"
 shift
-exec unshare "$@"
+exec setpriv --pdeathsig KILL unshare "$@"
 """
 #: seconds that booting may take, on a machine that is busy
 _PATIENCE = 60
@@ -91,12 +94,13 @@ class Booted(Debian):
             Path(cgroup).rmdir()
 
     @property
+    def _root(self) -> str:
+        return "/"
+
+    @property
     def _inside(self) -> int:
         """Process 1, as its number is out here."""
         return int(Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children").read_text())
-
-    def outside(self, path: str) -> Path:
-        return Path(f"/proc/{self._inside}/root{path}")
 
 
 def _cgroups() -> str:

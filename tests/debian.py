@@ -67,6 +67,11 @@ class Debian:
         self._keeper.communicate()
 
     @property
+    def _root(self) -> str:
+        """Its root directory, in its mount namespace."""
+        return f"{self._folder}/root"
+
+    @property
     def _inside(self) -> int:
         """A process whose namespaces are the system's."""
         assert self._keeper is not None
@@ -77,7 +82,7 @@ class Debian:
         done = subprocess.run(
             [
                 *("nsenter", f"--target={self._inside}", *(f"--{name}" for name in self._namespaces)),
-                *("chroot", f"{self._folder}/root"),
+                *("chroot", self._root),
                 *("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
                 *("LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *command),
             ],
@@ -96,7 +101,7 @@ class Debian:
 
     def outside(self, path: str) -> Path:
         """Where a file of it is seen from outside."""
-        return Path(f"/proc/{self._inside}/root{self._folder}/root{path}")
+        return Path(f"/proc/{self._inside}/root{self._root}{path}")
 
     def install(self, *packages: Path) -> None:
         """Debian packages from outside. All that they depend on must be installed already, or among them."""
