@@ -8,23 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from msgspec import Struct
-
 from ..config import Daemon
 from ..errors import Stopping, TooBusy
+from .status import Queue
 
 #: seconds' worth of requests that a user may make at once
 _BURST = 10
 #: users whose rate is remembered; beyond that, those who have been quiet are forgotten
 _USERS = 1024
-
-
-class Queue(Struct, frozen=True):
-    """How full it is now."""
-
-    at_work: int
-    at_most: int
-    refused: int
 
 
 class Admission:
@@ -38,10 +29,12 @@ class Admission:
         self._of_script: Counter[str] = Counter()
         self._buckets: dict[int, tuple[float, float]] = {}
         self._stopping = False
-        self._refused = 0
+        self._refused: Counter[str] = Counter()
 
     def queue(self) -> Queue:
-        return Queue(at_work=self._at_work, at_most=self._limits.requests, refused=self._refused)
+        """How full it is now."""
+        with self._changed:
+            return Queue(at_work=self._at_work, rejected=dict(self._refused))
 
     @contextlib.contextmanager
     def work(self, script: str | None = None, verbs: int = 1) -> Iterator[None]:
@@ -53,11 +46,13 @@ class Admission:
                 )
             if self._at_work + verbs > self._limits.requests:
                 self._refuse(
+                    "requests",
                     f"vifplugd has {self._at_work} verbs at work or waiting, and takes {self._limits.requests}"
                     " (daemon.requests): try again in a moment",
                 )
             if script and self._of_script[script] + verbs > self._limits.requests_per_script:
                 self._refuse(
+                    "script",
                     f"{self._of_script[script]} verbs of the plug script {script} are at work or waiting, and"
                     f" vifplugd takes {self._limits.requests_per_script} of one script"
                     " (daemon.requests_per_script): look with 'vifplug top' what it is stuck at",
@@ -88,7 +83,9 @@ class Admission:
             if len(self._buckets) > _USERS:
                 del self._buckets[next(iter(self._buckets))]
             if tokens < 1:
-                self._refuse(f"user {uid} makes more than {rate} requests a second (daemon.rate): slow down")
+                self._refuse(
+                    "rate", f"user {uid} makes more than {rate} requests a second (daemon.rate): slow down"
+                )
 
     def stop(self) -> None:
         """From now on nothing begins."""
@@ -100,6 +97,6 @@ class Admission:
         with self._changed:
             return self._changed.wait_for(lambda: not self._at_work, seconds)
 
-    def _refuse(self, message: str, **context: str) -> None:
-        self._refused += 1
+    def _refuse(self, bound: str, message: str, **context: str) -> None:
+        self._refused[bound] += 1
         raise TooBusy(message, retry_after=1, **context)

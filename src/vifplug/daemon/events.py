@@ -54,9 +54,14 @@ class Events:
         return event
 
     def subscribe(self, after: int | None = None) -> Subscription:
-        """From now on; with ``after``, from the event that followed that number, as far as it is kept."""
+        """From now on; with ``after``, from the event that followed that number, as far as it is kept.
+
+        A number that was not given out yet is of a daemon before this one: then from our first event.
+        """
         with self._changed:
-            return Subscription(self, self._number if after is None else min(after, self._number))
+            if after is None:
+                after = self._number
+            return Subscription(self, after if after <= self._number else 0)
 
     def close(self) -> None:
         """End every subscription."""
@@ -77,6 +82,11 @@ class Events:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def number(self) -> int:
+        """That of the last event; 0 when there was none."""
+        return self._number
 
 
 class Subscription:

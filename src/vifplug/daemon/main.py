@@ -1,0 +1,175 @@
+"""``vifplugd``: start, serve until told to stop, drain, end."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from .. import __version__
+from ..config import Config, load
+from ..errors import Busy, LedgerCorrupt, VifplugError
+from . import logs
+from .notify import Notifier, listening_sockets
+
+if TYPE_CHECKING:
+    from .events import Events
+    from .service import Service
+
+log = logging.getLogger("vifplug.daemon")
+
+#: seconds between two looks at whether all is well, where nobody asks more often
+_LOOK = 5.0
+#: seconds that answers may take to leave once their verbs have ended
+_GOODBYE = 5.0
+
+
+@click.command("vifplugd", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--config", metavar="FILE", help="Configuration, in place of VIFPLUG_CONFIG or /etc/vifplug/vifplug.toml."
+)
+@click.option("--debug", is_flag=True, help="Log every request, and what is said at level debug.")
+@click.version_option(__version__, prog_name="vifplugd")
+def command(config: str | None, debug: bool) -> None:
+    """The host's plug service: plugs VIFs for callers without privilege, and keeps them plugged.
+
+    It answers at a Unix socket (daemon.socket in the configuration) and logs to standard error. Root
+    runs it, as a rule by systemd. SIGTERM lets what is at work finish.
+    """
+    notifier = Notifier.from_environment()
+    settings = load(config).config
+    logs.setup(settings.daemon.log, debug=debug)
+    Vifplugd(settings, notifier).run()
+
+
+class Vifplugd:
+    """The whole daemon: what it is made of, in the order in which it starts."""
+
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        self._config = config
+        self._notifier = notifier
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # a new configuration takes a restart, which costs nobody a VIF
+        with ExitStack() as stack:
+            self._run(stack)
+
+    def _run(self, stack: ExitStack) -> None:
+        from .app import Api
+        from .events import Events
+        from .keeper import Keeper
+        from .observer import Observer
+        from .server import Server
+        from .service import Service
+        from .socket_file import listen
+
+        config = self._config
+        sockets = listening_sockets() or [listen(config.socket_path)]
+        for handed in sockets:
+            stack.callback(handed.close)
+        stack.enter_context(_alone(Path(config.state_dir)))
+        events = Events()
+        service = _open(Service, config, events)
+        stack.callback(service.close)
+        keeper = Keeper(service.host, events, config.daemon)
+        observer = Observer(service)
+        stack.callback(observer.close)
+        servers = [Server(listener, Api(service, observer), config.daemon) for listener in sockets]
+        service.connections = lambda: sum(server.connections() for server in servers)
+        service.metrics = observer.metrics.text
+        service.alive = lambda: keeper.alive and all(server.alive() for server in servers)
+        keeper.start()
+        stack.callback(keeper.stop)
+        for server in servers:
+            server.start()
+        events.publish("started", version=__version__)
+        where = ", ".join(str(listener.getsockname()) for listener in sockets)
+        log.info("vifplugd %s answers at %s", __version__, where)
+        self._notifier.ready(f"answers at {where}")
+        self._watch(service.alive)
+
+        drain = config.daemon.drain
+        self._notifier.stopping("finishing what is at work", drain + _GOODBYE)
+        log.info("stopping: what is at work may take %g s more", drain)
+        if not service.drain(drain):
+            log.warning(
+                "stopping though verbs are at work: they are on record, and the next start finishes them"
+            )
+        events.close()
+        for server in servers:
+            server.stop(_GOODBYE)
+
+    def _watch(self, alive: Callable[[], bool]) -> None:
+        """Until a signal comes; the service manager hears that we are well as long as every part is."""
+        every = self._notifier.watchdog_seconds or _LOOK
+        while not self._stop.wait(every):
+            if alive():
+                self._notifier.watchdog()
+            else:
+                log.error("a part of the daemon has died: the service manager should start it anew")
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+
+def _open(service: type[Service], config: Config, events: Events) -> Service:
+    """The service on its ledger; a damaged ledger is set aside and rebuilt first, and that is told."""
+    try:
+        return service(config, events)
+    except LedgerCorrupt as error:
+        from ..host.rebuild import rebuild
+
+        log.warning("the ledger is rebuilt: %s", error.message)
+        rebuilt = rebuild(config)
+        events.publish("ledger-rebuilt", rebuilt=msgspec.to_builtins(rebuilt))
+        log.warning("the ledger was rebuilt", extra=logs.fields(rebuilt=msgspec.to_builtins(rebuilt)))
+        return service(config, events)
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """One daemon for a state directory; the kernel ends the lock with the process."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(state_dir / "vifplugd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another vifplugd works on {state_dir}: stop that one first") from None
+        yield
+    finally:
+        os.close(file)
+
+
+def main() -> int:
+    """``vifplugd``; the exit status."""
+    try:
+        command(standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except VifplugError as error:
+        sys.stderr.write(f"vifplugd: {error.message}\n")
+        return error.exit_status
+    return 0

@@ -1,0 +1,94 @@
+"""Answers that come line by line: steps as they happen, many VIFs as each is done, events."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from ..errors import VifplugError
+from ..host.results import Plugged, Step, Unplugged
+from ..model.learn import learn
+from .events import Subscription
+
+#: seconds of silence after which a stream of events shows that it lives
+_HEARTBEAT = 15.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One line of an answer in JSON lines: a step, or what came of a VIF."""
+
+    #: which of the VIFs that were asked for
+    index: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    step: Step | UnsetType = UNSET
+    answer: Any = UNSET
+    error: dict[str, Any] | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, answer: Plugged | Unplugged | VifplugError, index: int, vif_id: str | None = None) -> Line:
+        where = vif_id or getattr(answer, "id", None) or UNSET
+        if isinstance(answer, VifplugError):
+            return cls(index=index, id=where, error=answer.as_dict())
+        return cls(index=index, id=where, answer=answer)
+
+
+class PlugLine(Line, frozen=True, kw_only=True):
+    """A line of plug-all; of plug, update and repair where steps are asked for."""
+
+    answer: Plugged | UnsetType = UNSET
+
+
+class UnplugLine(Line, frozen=True, kw_only=True):
+    """A line of unplug-all; of unplug where steps are asked for."""
+
+    answer: Unplugged | UnsetType = UNSET
+
+
+def lines(work: Callable[[Callable[[Line], None]], Any]) -> Iterator[bytes]:
+    """The lines that ``work`` tells, while a thread of its own does it.
+
+    The work goes on whatever becomes of the reader. An error that ``work`` raises is the last line.
+    """
+    told: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            work(told.put)
+        except VifplugError as error:
+            told.put(Line(error=error.as_dict()))
+        finally:
+            told.put(None)
+
+    threading.Thread(target=copy_context().run, args=(run,), name="vifplugd-work").start()
+    return _told(told)
+
+
+def _told(told: queue.SimpleQueue[Line | None]) -> Iterator[bytes]:
+    while (line := told.get()) is not None:
+        yield _encode(line) + b"\n"
+
+
+def server_sent(news: Subscription) -> Iterator[bytes]:
+    """Events as a text/event-stream (the HTML standard, server-sent events); a comment now and then."""
+    yield b": vifplugd\n\n"
+    missed = 0
+    while not news.closed:
+        event = news.next(_HEARTBEAT)
+        if news.missed > missed:
+            yield b": %d events were missed\n\n" % (news.missed - missed)
+            missed = news.missed
+        if event is None:
+            yield b": alive\n\n"
+        else:
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), _encode(event))
+
+
+learn(PlugLine, UnplugLine)
