@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import resource
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,7 +33,7 @@ def socket_path(world: World) -> Path:
 @contextmanager
 def _answering(path: Path, answer: bytes) -> Iterator[None]:
     def say(connection: socket.socket) -> None:
-        with connection, suppress(BrokenPipeError):  # of one who only knocked
+        with connection:
             stand_in.read_request(connection)
             connection.sendall(answer)
 
@@ -52,6 +55,25 @@ def test_a_daemon_that_does_not_run_is_noted(patient: Patient) -> None:
 def test_a_socket_that_nobody_listens_at_is_a_warning(patient: Patient, socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_path))
+    assert "nobody listens" in patient.look("daemon").one("warning").found
+
+
+@pytest.mark.slow
+def test_a_daemon_that_runs_is_well_and_one_that_was_killed_a_warning(patient: Patient, world: World) -> None:
+    config = world.folder / "vifplug.toml"
+    config.write_text(
+        f'state_dir = "{world.config.state_dir}"\n[trust]\ndirectories = []\npackaged = false\n'
+    )
+    start = [sys.executable, "-c", "from vifplug.daemon.main import main; main()", "--config", str(config)]
+    with (world.folder / "log").open("w") as log, subprocess.Popen(start, stderr=log) as daemon:
+        try:
+            until = time.monotonic() + 20
+            while not Path(world.config.socket_path).exists():
+                assert daemon.poll() is None and time.monotonic() < until, (world.folder / "log").read_text()
+                time.sleep(0.01)
+            assert f"vifplugd {__version__} answers" in patient.look("daemon").one("ok").found
+        finally:
+            daemon.kill()
     assert "nobody listens" in patient.look("daemon").one("warning").found
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import grp
 import pwd
 import re
 import resource
-import socket
 from pathlib import Path
 
 from ..._version import __version__
 from ...errors import NotAllowed, VifplugError
-from ..check import Finding, Findings, Unseen, check, few, note, ok, problem, warning
+from ..check import Findings, Unseen, check, few, note, ok, problem, warning
 from ..place import Place
 
 #: seconds that the daemon may take to say who it is
@@ -109,16 +107,28 @@ def daemon(place: Place) -> Findings:
             )
         return
     from ...client import Client
+    from ...client.connecting import NobodyListens
 
     try:
         with Client(str(path), timeout=_PATIENCE) as client:
             version = client.capabilities()["version"]
+    except NobodyListens:
+        yield warning(
+            f"nobody listens at {name}, though the socket is there",
+            why="vifplugd was killed and has not come back: what it did by itself is not done",
+            do="start vifplugd again (systemctl restart vifplugd); without systemd: vifplugd",
+        )
+        return
     except NotAllowed as error:
         raise Unseen(
             error.message, "name this user or its group in daemon.readers, or run it as root"
         ) from None
     except (VifplugError, KeyError) as error:
-        yield _unmet(name, path, error)
+        yield problem(
+            f"what listens at {name} does not answer as vifplugd does: {error}",
+            why="whoever plugs through it waits or fails",
+            do="see its log (journalctl -u vifplugd), and restart it: it loses nothing",
+        )
         return
     if version != __version__:
         yield warning(
@@ -128,21 +138,6 @@ def daemon(place: Place) -> Findings:
         )
     else:
         yield ok(f"vifplugd {version} answers at {name}")
-
-
-def _unmet(name: str, path: Path, error: Exception) -> Finding:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        if connection.connect_ex(str(path)) == errno.ECONNREFUSED:
-            return warning(
-                f"nobody listens at {name}, though the socket is there",
-                why="vifplugd was killed and has not come back: what it did by itself is not done",
-                do="start vifplugd again (systemctl restart vifplugd); without systemd: vifplugd",
-            )
-    return problem(
-        f"what listens at {name} does not answer as vifplugd does: {error}",
-        why="whoever plugs through it waits or fails",
-        do="see its log (journalctl -u vifplugd), and restart it: it loses nothing",
-    )
 
 
 @check("vifplug", "roles", "Whether this host knows the users and groups that may ask vifplugd")
