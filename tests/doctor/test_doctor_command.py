@@ -42,7 +42,7 @@ def test_a_problem_ends_with_1_and_says_why_and_what_to_do(vifplug: Shell) -> No
 
 
 def test_what_is_well_is_shown_when_asked(vifplug: Shell) -> None:
-    assert "  ok       1 plug scripts would run" in vifplug("-v", "doctor", "--only", "scripts").out
+    assert "  ok       1 plug script would run" in vifplug("-v", "doctor", "--only", "scripts").out
 
 
 def test_json_has_every_finding(vifplug: Shell) -> None:

@@ -153,6 +153,18 @@ def test_too_few_descriptors_for_the_workers_are_a_warning(patient: Patient) -> 
     assert "may open 512 files" in warned.found and "ulimit -n 2112" in warned.do
 
 
+def test_too_few_descriptors_of_the_daemon_are_a_warning_on_a_host_of_files(elsewhere: Patient) -> None:
+    elsewhere.running("vifplugd")
+    elsewhere.write(
+        "/proc/100/limits", "Max open files            1024                 524288               files\n"
+    )
+    assert "vifplugd may open 1024 files" in elsewhere.look("descriptors").one("warning").found
+    elsewhere.write(
+        "/proc/100/limits", "Max open files            16384                16384                files\n"
+    )
+    assert elsewhere.look("descriptors").is_well()
+
+
 def test_few_files_for_all_are_a_warning_on_a_host_of_files(elsewhere: Patient) -> None:
     elsewhere.write("/proc/sys/fs/file-max", "4000\n")
     assert "fs.file-max is 4000" in elsewhere.look("descriptors").at("warning")[-1].found

@@ -67,7 +67,7 @@ def test_a_port_with_another_fault_is_told_with_it(switch: Switch) -> None:
     switch.vsctl("add-port", "br-int", "odd", "--", "set", "interface", "odd", "type=nosuchtype")
     switch.until("odd", lambda row: bool(row["error"]))
     warned = Patient(switch.config).look("stale-ports").one("warning")
-    assert warned.items == ["odd"] and "do not work" in warned.found
+    assert warned.items == ["odd"] and "out of order" in warned.found
 
 
 def test_a_switch_that_does_not_follow_its_database_is_a_problem(switch: Switch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def test_a_refused_script_is_told_with_the_reason(patient: Patient, world: World
     refused = next(finding for finding in found.at("warning") if finding.items)
     assert "may not run" in refused.found and "chmod go-w" in refused.found
     assert any("no plug script would run" in finding.found for finding in found.at("warning"))
+
+
+def test_a_trusted_directory_that_others_may_write_is_told_though_it_is_empty(
+    patient: Patient, world: World
+) -> None:
+    assert patient.look("trusted-directories").one("ok").items == [str(world.scripts)]
+    loose = world.folder / "loose"
+    loose.mkdir()
+    loose.chmod(0o775)
+    trust = structs.replace(world.config.trust, directories=[str(loose), "/nowhere/at/all"])
+    warned = patient.look("trusted-directories", trust=trust).one("warning")
+    assert f"{loose} belongs to uid {os.geteuid()}, mode 0775" in warned.found and "chmod go-w" in warned.do
 
 
 def test_a_name_that_is_hidden_by_another_directory_is_noted(patient: Patient, world: World) -> None:

@@ -19,7 +19,7 @@ def test_a_state_directory_in_use_is_well(patient: Patient, world: World) -> Non
         host.plug(binding())
     found = patient.look("state-directory", "ledger", "room", "locks-and-fsync")
     assert not found.at("warning") and not found.at("problem") and not found.unseen()
-    assert "the ledger is sound and has 1 VIFs" in [finding.found for finding in found.all]
+    assert "the ledger is sound and has 1 VIF" in [finding.found for finding in found.all]
 
 
 def test_before_the_first_plug_it_is_well_and_nothing_is_made(patient: Patient, world: World) -> None:

@@ -38,7 +38,7 @@ def plugged(world: World) -> World:
 def test_a_host_with_a_plugged_vif_is_well(patient: Patient, plugged: World) -> None:
     found = patient.look("vifs")
     assert found.is_well()
-    assert "all 1 devices on record are there" in [finding.found for finding in found.all]
+    assert "every device on record is there (1)" in [finding.found for finding in found.all]
 
 
 def test_a_host_that_never_plugged_is_well_and_stays_as_it_is(patient: Patient, world: World) -> None:
@@ -147,7 +147,7 @@ def _bridged(world: World, mtu: int) -> None:
 
 def test_an_mtu_that_fits_is_well(patient: Patient, world: World) -> None:
     _bridged(world, 1500)
-    assert "1 VIFs" in patient.look("mtu").one("ok").found
+    assert "1 VIF fits" in patient.look("mtu").one("ok").found
 
 
 def test_a_vif_with_a_larger_mtu_than_the_way_out_is_told(patient: Patient, world: World) -> None:

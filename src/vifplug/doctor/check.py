@@ -112,3 +112,8 @@ def few(names: Sequence[str], most: int = 4) -> str:
     """The first of many names: "tap1, tap2, tap3, tap4 and 12 more"."""
     told = ", ".join(names[:most])
     return f"{told} and {len(names) - most} more" if len(names) > most else told
+
+
+def many(count: int, what: str) -> str:
+    """A number of things: "1 tap", "12 taps"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -74,12 +74,27 @@ def descriptors(place: Place) -> Findings:
         )
     else:
         yield ok(f"this process may open {soft} files; {place.config.workers} workers need {needed} at most")
+    for pid in place.processes.get("vifplugd", []):
+        yield from _descriptors_of_daemon(place, pid)
     most = place.number("/proc/sys/fs/file-max")
     if most is not None and most < 4 * needed:
         yield warning(
             f"fs.file-max is {most}: all processes together may open no more files",
             why=f"scripts, taps and their guests share that number, and scripts alone may take {needed}",
             do=f"sysctl -w fs.file-max={max(1 << 20, 16 * needed)}",
+        )
+
+
+def _descriptors_of_daemon(place: Place, pid: int) -> Findings:
+    settings = place.config.daemon
+    needed = settings.requests * _PER_CALL + settings.connections + _ANYHOW
+    found = re.search(r"^Max open files +(\d+)", place.read(f"/proc/{pid}/limits") or "", re.MULTILINE)
+    if found and int(found[1]) < needed:
+        yield warning(
+            f"vifplugd may open {found[1]} files; {settings.connections} connections and {settings.requests} requests"
+            f" may need {needed}",
+            why="beyond that, requests fail instead of waiting for their turn",
+            do=f"LimitNOFILE={needed} in its unit (systemctl edit vifplugd), or lower daemon.requests",
         )
 
 

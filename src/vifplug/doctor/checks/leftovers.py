@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from ..check import Findings, check, few, note, ok, problem, warning
+from ..check import Findings, check, few, many, note, ok, problem, warning
 from ..place import Place
 from ..records import Brief
 
@@ -40,7 +40,7 @@ def debts(place: Place) -> Findings:
         return
     worst = max(owing, key=lambda vif: vif.attempts)
     yield warning(
-        f"{len(owing)} unplugs are owed: {_short(owing)}; last reason, after {worst.attempts} attempts:"
+        f"{many(len(owing), 'unplug')} owed: {_short(owing)}; the last reason, after {many(worst.attempts, 'attempt')}:"
         f" {worst.error or 'none on record'}",
         why="the network's backend may still hold their ports, addresses and flows",
         do="vifplug gc tries again (vifplug gc --forget ID writes off one whose backend is gone for good)",
@@ -53,7 +53,7 @@ def lost(place: Place) -> Findings:
     gone = [vif for vif in place.records.current if vif.boot_id != place.boot_id]
     if gone:
         yield warning(
-            f"{len(gone)} VIFs were plugged before the last reboot: {_short(gone)}",
+            f"{many(len(gone), 'VIF')} plugged before the last reboot: {_short(gone)}",
             why="their devices went with the kernel, and their backends may still remember them",
             do="plug those whose guests start again, then: vifplug gc",
             items=_ids(gone),
@@ -65,17 +65,18 @@ def lost(place: Place) -> Findings:
 @check("vifs", "unfinished", "Verbs that have begun and not ended")
 def unfinished(place: Place) -> Findings:
     begun = [vif for vif in place.records.vifs if vif.at_work]
-    old = [vif for vif in begun if time.time() - vif.changed > _LONG]
-    young = [vif for vif in begun if vif not in old]
+    long_ago = time.time() - _LONG
+    old = [vif for vif in begun if vif.changed < long_ago]
+    young = [vif for vif in begun if vif.changed >= long_ago]
     if old:
         yield warning(
-            f"{len(old)} VIFs have been at work for more than {_LONG:g} s: {_short(old)}",
+            f"{many(len(old), 'VIF')} at work for more than {_LONG:g} s: {_short(old)}",
             why="the process that did it has died, as a rule: they are half plugged or half unplugged",
             do="vifplug recover (what is really still at work is left alone)",
             items=_ids(old),
         )
     if young:
-        yield note(f"{len(young)} VIFs are being worked on: {_short(young)}", items=_ids(young))
+        yield note(f"{many(len(young), 'VIF')} being worked on: {_short(young)}", items=_ids(young))
     if not begun:
         yield ok("nothing was left unfinished")
 
@@ -89,14 +90,14 @@ def missing_devices(place: Place) -> Findings:
     gone = [vif for vif in here if vif.devname not in place.links]
     if gone:
         yield problem(
-            f"{len(gone)} VIFs are plugged, but their devices are gone: {_short(gone)}",
+            f"{many(len(gone), 'VIF')} plugged whose device is gone: {_short(gone)}",
             why="their guests have no network; something on this host removed the taps, or they are in another"
             " network namespace",
             do="plug their bindings again (vifplug check ID tells more); vifplugd does so by itself",
             items=_ids(gone),
         )
     elif here:
-        yield ok(f"all {len(here)} devices on record are there")
+        yield ok(f"every device on record is there ({len(here)})")
 
 
 @check("vifs", "unowned-devices", "Devices that vifplug made and that no VIF owns")
@@ -111,14 +112,14 @@ def unowned_devices(place: Place) -> Findings:
             ours.append(link.name)
     if ours:
         yield warning(
-            f"{len(ours)} devices are marked as made here, and no VIF owns them: {few(ours)}",
+            f"{many(len(ours), 'device')} of vifplug's that no VIF owns: {few(ours)}",
             why="they take names and bridge ports; a VIF that wants such a name is refused",
             do="vifplug gc",
             items=ours,
         )
     if others:
         yield warning(
-            f"{len(others)} devices bear the mark of another ledger than {place.config.state_dir}'s: {few(others)}",
+            f"{many(len(others), 'device')} marked by another ledger than {place.config.state_dir}'s: {few(others)}",
             why="another vifplug on this host made them, with a state_dir of its own, or one whose ledger was lost;"
             " VIFs of these names are refused",
             do=f"find that ledger (vifplug config, for each service that plugs); if there is none and no guest has it"
@@ -131,10 +132,9 @@ def unowned_devices(place: Place) -> Findings:
 
 @check("vifs", "idle-taps", "Persistent taps that are nobody's: not vifplug's, and open in no process")
 def idle_taps(place: Place) -> Findings:
-    idle = [
-        link for link in place.links.values()
-        if link.kind == "tun" and link.name.startswith("tap") and not link.carrier and link not in place.vif_links
-    ]  # fmt: skip
+    ours = {link.name for link in place.vif_links}
+    taps = [link for link in place.links.values() if link.kind == "tun" and link.name.startswith("tap")]
+    idle = [link for link in taps if not link.carrier and link.name not in ours]
     if idle:
         held = _held(place)
         idle = [link for link in idle if link.name not in held]
@@ -143,7 +143,7 @@ def idle_taps(place: Place) -> Findings:
         return
     names = [link.name for link in idle]
     yield note(
-        f"{len(names)} taps are not vifplug's and no process has them open: {few(names)}",
+        f"{many(len(names), 'tap')} that vifplug did not make and no process has open: {few(names)}",
         why="left behind by something else, as a rule; a VIF of such a name is refused (device_taken)",
         do=f"if no guest needs it: ip link delete {names[0]}",
         items=names,
@@ -178,12 +178,12 @@ def empty_bridges(place: Place) -> Findings:
     empty = [name for name in bridges if place.links[name].index not in busy]
     if empty:
         yield note(
-            f"{len(empty)} bridges of vifplug's scripts have no guest's port: {few(empty)}",
+            f"{many(len(empty), 'bridge')} of vifplug's scripts without a guest's port: {few(empty)}",
             why="the last VIF's unplug removes them; one that is left was missed by a script that was killed",
             do=f"ip link delete {empty[0]}; the next plug makes it again if it is needed",
             items=empty,
         )
     elif bridges:
-        yield ok(f"{len(bridges)} bridges of vifplug's scripts, each with guests behind it", bridges)
+        yield ok(f"{many(len(bridges), 'bridge')} of vifplug's scripts, each with guests behind it", bridges)
     else:
         yield ok("no bridge is left over")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..check import Findings, check, few, note, ok, problem, warning
+from ..check import Findings, check, few, many, note, ok, problem, warning
 from ..place import Place
 
 
@@ -73,7 +73,7 @@ def stale_ports(place: Place) -> Findings:
     other = [name for name in broken if name not in gone]
     if gone:
         yield warning(
-            f"{len(gone)} ports have no device: {few(gone)}",
+            f"{many(len(gone), 'port')} without a device: {few(gone)}",
             why="left behind by guests that are gone; with hundreds ovs-vswitchd becomes slow, and a new tap of such a"
             " name is taken into its old network",
             do=f"ovs-vsctl --if-exists del-port {gone[0]}",
@@ -81,13 +81,13 @@ def stale_ports(place: Place) -> Findings:
         )
     if other:
         yield warning(
-            f"{len(other)} ports do not work: {few(other)}; {other[0]}: {broken[other[0]]}",
+            f"{many(len(other), 'port')} out of order: {few(other)}; {other[0]}: {broken[other[0]]}",
             why="nothing passes through them",
             do=f"ovs-vsctl list interface {other[0]}; tail /var/log/openvswitch/ovs-vswitchd.log",
             items=other,
         )
     if not broken:
-        yield ok(f"{len(tables.interfaces)} ports, each with its device")
+        yield ok(f"{many(len(tables.interfaces), 'port')}, each with its device")
 
 
 @check("openvswitch", "ovn", "What OVN's controller needs to be told on this host")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ...errors import ScriptNotFound, ScriptNotTrusted, VifplugError
-from ..check import Findings, check, few, note, ok, problem, warning
+from ..check import Findings, check, few, many, note, ok, problem, warning
 from ..place import Place
 
 
@@ -29,13 +31,39 @@ def script_directories(place: Place) -> Findings:
                 items=[entry.path],
             )
     if runs:
-        yield ok(f"{len(runs)} plug scripts would run", runs)
+        yield ok(f"{many(len(runs), 'plug script')} would run", runs)
     else:
         yield warning(
             "no plug script would run on this host",
             why="only VIFs that name none can be plugged",
             do="install a mechanism's package, or set trust.packaged = true for those that come with vifplug",
         )
+
+
+@check("scripts", "trusted-directories", "Whether nobody but their owners may write the trusted directories")
+def trusted_directories(place: Place) -> Findings:
+    """A script in such a directory is refused in any case; an empty one waits to be filled by somebody else."""
+    owners = set(place.config.trust.owners)
+    safe = []
+    for directory in place.config.trust.directories:
+        try:
+            facts = {path: path.stat() for path in (Path(directory), *Path(directory).parents)}
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # nothing runs from there
+        loose = [path for path, fact in facts.items() if fact.st_mode & 0o022 or fact.st_uid not in owners]
+        if loose:
+            where, fact = loose[0], facts[loose[0]]
+            yield warning(
+                f"the trusted directory {directory} is not safe: {where} belongs to uid {fact.st_uid}, mode"
+                f" {fact.st_mode & 0o7777:04o}",
+                why="whoever may write there could put in scripts; so all that is in it is refused",
+                do=f"chown root {where}; chmod go-w {where}; or take it out of trust.directories",
+                items=[directory],
+            )
+        else:
+            safe.append(directory)
+    if safe:
+        yield ok(f"{few(safe)}: for their owners alone to write", safe)
 
 
 @check(
@@ -82,7 +110,7 @@ def script_info(place: Place) -> Findings:
             items=silent,
         )
     elif asked:
-        yield ok(f"{len(asked)} scripts have said what they can do", asked)
+        yield ok(f"{many(len(asked), 'script')} said what they can do", asked)
 
 
 @check("scripts", "scripts-in-use", "Whether what VIFs on record were plugged with would still run")
@@ -96,10 +124,10 @@ def scripts_in_use(place: Place) -> Findings:
             place.catalogue.find(name)
         except VifplugError as error:
             yield problem(
-                f"{len(vifs)} VIFs on record were plugged with {name}, which would not run now: {error.message}",
+                f"{name} would not run now, and {many(len(vifs), 'VIF')} on record came by it: {error.message}",
                 why="unplugged now, they leave a debt: nobody tells the backend",
                 do="install the script again before they are unplugged; afterwards 'vifplug gc' tries again",
                 items=vifs,
             )
         else:
-            yield ok(f"{name}, with which {len(vifs)} VIFs were plugged, would run", [name])
+            yield ok(f"{name}, by which {many(len(vifs), 'VIF')} came, would run", [name])

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ...config.owners import owners_outside
-from ..check import Findings, Unseen, check, note, ok, problem, warning
+from ..check import Findings, Unseen, check, many, note, ok, problem, warning
 from ..place import Place
 
 _MEBI = 1 << 20
@@ -90,7 +90,7 @@ def ledger(place: Place) -> Findings:
             yield ok("there is no ledger yet")
             return
     if damage == "ok":
-        yield ok(f"the ledger is sound and has {len(records.vifs)} VIFs")
+        yield ok(f"the ledger is sound and has {many(len(records.vifs), 'VIF')}")
     else:
         yield problem(
             f"the ledger {name} is damaged: {damage}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..check import Findings, check, note, ok, problem, warning
+from ..check import Findings, check, many, note, ok, problem, warning
 from ..place import Place
 
 _NET = "/proc/sys/net"
@@ -105,7 +105,7 @@ def neighbours(place: Place) -> Findings:
             continue
         if most < wanted:
             yield warning(
-                f"net.{version}.neigh.default.gc_thresh3 = {most}, with {vifs} VIFs",
+                f"net.{version}.neigh.default.gc_thresh3 = {most}, with {many(vifs, 'VIF')}",
                 why="the table overflows where the host itself speaks to guests (routed, DHCP, metadata): packets are"
                 " dropped at random",
                 do=f"sysctl -w net.{version}.neigh.default.gc_thresh3={4 * wanted}"
