@@ -20,7 +20,12 @@ class Terminal:
     """Runs a command within a ``with``. It knows as much of xterm as vifplug uses."""
 
     def __init__(
-        self, command: Sequence[str], *, columns: int = 80, lines: int = 24, **environment: str
+        self,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        lines: int = 24,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.columns, self.lines = columns, lines
         self._master, self._slave = os.openpty()

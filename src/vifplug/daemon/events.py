@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ..model.learn import learn
+from ..script import tracecontext
 
 #: events kept for a subscriber that comes back
 _KEPT = 4096
@@ -37,6 +38,8 @@ class Events:
         self._number = 0
         self._changed = threading.Condition()
         self._closed = False
+        #: events that some reader was too slow for
+        self.missed = 0
         self._listeners: list[Callable[[Event], None]] = []
 
     def listen(self, listener: Callable[[Event], None]) -> None:
@@ -44,6 +47,9 @@ class Events:
         self._listeners.append(listener)
 
     def publish(self, kind: str, vif_id: str | None = None, **data: Any) -> Event:
+        """Tell everybody; ``data`` has the id of the trace that the publishing thread works in, if any."""
+        if (work := tracecontext.current()) is not None:
+            data.setdefault("trace", work.trace)
         with self._changed:
             self._number += 1
             event = Event(number=self._number, time=time.time(), kind=kind, vif_id=vif_id, data=data)
@@ -77,6 +83,7 @@ class Events:
                 return None, 0
             first = self._ring[0].number
             event = self._ring[max(after + 1, first) - first]
+            self.missed += event.number - after - 1
             return event, event.number - after - 1
 
     @property
@@ -108,7 +115,8 @@ class Subscription:
 
     @property
     def closed(self) -> bool:
-        return self._events.closed
+        """Whether nothing more comes: the stream is closed, and all of it was read."""
+        return self._events.closed and self._after >= self._events.number
 
 
 learn(Event)

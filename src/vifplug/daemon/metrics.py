@@ -52,9 +52,9 @@ class Counted(Protocol):
 class Metrics:
     """The metrics of one daemon, in a registry of its own. Any number of threads may share it.
 
-    ``queue``, ``connections`` and ``backup`` are asked at each reading: what has been taken on, how many
-    connections are open, when the ledger was last backed up (seconds since 1970, None for never).
-    ``spans`` tells how many spans were delivered and dropped.
+    ``queue``, ``connections``, ``backup`` and ``missed`` are asked at each reading: what has been taken on, how
+    many connections are open, when the ledger was last backed up (seconds since 1970, None for never), how
+    many events readers were too slow for. ``spans`` tells how many spans were delivered and dropped.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Metrics:
         queue: Callable[[], Queue] = Queue,
         connections: Callable[[], int] = int,
         backup: Callable[[], float | None] | None = None,
+        missed: Callable[[], int] = int,
         spans: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -109,9 +110,6 @@ class Metrics:
             registry=registry,
         )
         self._events = Counter("vifplug_events", "Events published, by kind.", ("kind",), registry=registry)
-        self._missed = Counter(
-            "vifplug_events_missed", "Events that a reader of the stream was too slow for.", registry=registry
-        )
         self._drift = Counter(
             "vifplug_drift_found",
             "Things found to be not as they were plugged.",
@@ -132,7 +130,15 @@ class Metrics:
         for outcome in ("done", "failed"):  # from the start, so that an alert on an increase sees the first
             self._repairs.labels(outcome)
         self._registry.register(
-            _Now(host, activity, queue=queue, connections=connections, backup=backup, spans=spans)
+            _Now(
+                host,
+                activity,
+                queue=queue,
+                connections=connections,
+                backup=backup,
+                missed=missed,
+                spans=spans,
+            )
         )
         ProcessCollector(registry=self._registry)
 
@@ -155,10 +161,6 @@ class Metrics:
             self._repairs.labels("failed").inc()
         elif event.kind == "ledger-backup-failed":
             self._backup_failures.inc()
-
-    def missed(self, events: int) -> None:
-        """A reader of the stream came too late for so many."""
-        self._missed.inc(events)
 
     def verb(self, verb: str, outcome: str, seconds: float) -> None:
         """A verb has ended: ``outcome`` is "done" or the code of the error."""
@@ -208,6 +210,7 @@ class _Now:
         queue: Callable[[], Queue],
         connections: Callable[[], int],
         backup: Callable[[], float | None] | None,
+        missed: Callable[[], int],
         spans: Callable[[], tuple[int, int]] | None,
     ) -> None:
         self._host = host
@@ -215,6 +218,7 @@ class _Now:
         self._queue = queue
         self._connections = connections
         self._backup = backup
+        self._missed = missed
         self._spans = spans
         self._started = time.time()
         #: when each debt was first seen
@@ -248,6 +252,9 @@ class _Now:
             rejected.add_metric((bound,), times)
         yield rejected
         yield GaugeMetricFamily("vifplug_connections", "Connections open.", self._connections())
+        yield CounterMetricFamily(
+            "vifplug_events_missed", "Events that a reader of the stream was too slow for.", self._missed()
+        )
         if self._backup is not None and (made := self._backup()) is not None:
             yield GaugeMetricFamily(
                 "vifplug_ledger_backup_age_seconds",

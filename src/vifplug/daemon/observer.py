@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from ..errors import VifplugError
 from ..host.results import CallRecord
+from ..model import VifType
 from . import logs
 from .metrics import Metrics
 from .otlp import Otlp
@@ -37,6 +38,7 @@ class Observer:
             queue=service.admission.queue,
             connections=lambda: service.connections(),  # noqa: PLW0108  # the server sets it later
             backup=backup,
+            missed=lambda: service.events.missed,
             spans=(lambda: (otlp.delivered, otlp.dropped)) if otlp is not None else None,
         )
         service.observe(
@@ -82,10 +84,12 @@ class Observer:
                 )
 
     @contextmanager
-    def _verb(self, verb: str, vif_id: str | None) -> Iterator[None]:
+    def _verb(self, verb: str, vif_id: str | None, vif_type: VifType | None) -> Iterator[None]:
         """A verb: traced, and every log line within it has its id (that of its span) and its trace."""
         started = time.monotonic()
         with self.spans.verb(verb, vif_id) as span:
+            if vif_type is not None:
+                span.attributes["vif.type"] = vif_type.value
             about = {
                 "trace": span.context.trace,
                 "verb_id": span.context.span,
@@ -104,6 +108,8 @@ class Observer:
                     span.attributes["vifplug.outcome"] = outcome
                     _log.log(
                         logging.INFO if outcome == "done" else logging.WARNING,
+                        "%s %s",
+                        verb,
                         "done" if outcome == "done" else "failed",
                         extra=logs.fields(
                             outcome=outcome,

@@ -47,6 +47,9 @@ _SHARE = 4
 #: seconds after which a waiting caller looks at the record though no event came: another process may write it
 _LOOK_AGAIN = 1.0
 
+#: a context for a verb: its name, its VIF, the VIF's type
+Around = Callable[[str, str | None, VifType | None], AbstractContextManager[None]]
+
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What this host can do: what a scheduler or a live migration asks first."""
@@ -94,7 +97,7 @@ class Service:
         self.alive: Callable[[], bool] = lambda: True
         self._stopping = False
         self._listening = threading.local()
-        self._around: list[Callable[[str, str | None], AbstractContextManager[None]]] = []
+        self._around: list[Around] = []
         self._on_verb: list[Callable[[str, str, float], None]] = []
         self._on_steps: list[OnStep] = [self.activity.on_step]
         self._on_calls: list[Callable[[CallRecord], None]] = [self.activity.on_call, self._publish_call]
@@ -106,14 +109,14 @@ class Service:
     def observe(
         self,
         *,
-        around: Callable[[str, str | None], AbstractContextManager[None]] | None = None,
+        around: Around | None = None,
         on_verb: Callable[[str, str, float], None] | None = None,
         on_step: OnStep | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
         """Be told of each verb (name, outcome, seconds), step and script call, in the thread that does it.
 
-        ``around`` gives a context for each verb (name, VIF), entered before it and left after it.
+        ``around`` gives a context for each verb (name, VIF, its type), entered before it and left after it.
         """
         if around is not None:
             self._around.append(around)
@@ -131,7 +134,7 @@ class Service:
         on_step: OnStep | None = None, admitted: bool = False,
     ) -> Plugged:  # fmt: skip
         vif = _vif(binding)
-        with self._verb("plug", vif.id, vif.plug_script, on_step, admitted):
+        with self._verb("plug", vif.id, vif.plug_script, on_step=on_step, admitted=admitted, vif_type=vif.type):
             plugged = self.host.plug(vif, seconds=seconds, refresh=refresh, owner=owner)
         if plugged.changed:
             self.events.publish(
@@ -141,12 +144,12 @@ class Service:
 
     def rehearse(self, binding: Any) -> Rehearsal:
         vif = _vif(binding)
-        with self._verb("rehearse", vif.id, vif.plug_script):
+        with self._verb("rehearse", vif.id, vif.plug_script, vif_type=vif.type):
             return self.host.rehearse(vif)
 
     def update(self, binding: Any, *, seconds: float | None = None, on_step: OnStep | None = None) -> Plugged:
         vif = _vif(binding)
-        with self._verb("update", vif.id, vif.plug_script, on_step):
+        with self._verb("update", vif.id, vif.plug_script, on_step=on_step, vif_type=vif.type):
             plugged = self.host.update(vif, seconds=seconds)
         if plugged.changed:
             self.events.publish("updated", vif.id, seconds=plugged.seconds)
@@ -156,7 +159,7 @@ class Service:
         self, vif_id: str, *, generation: int | None = None, seconds: float | None = None,
         on_step: OnStep | None = None,
     ) -> Unplugged:  # fmt: skip
-        with self._verb("unplug", vif_id, self._script_of(vif_id), on_step):
+        with self._verb("unplug", vif_id, self._script_of(vif_id), on_step=on_step):
             unplugged = self.host.unplug(vif_id, generation=generation, seconds=seconds)
         self._unplugged(unplugged)
         return unplugged
@@ -171,7 +174,7 @@ class Service:
         return report
 
     def repair(self, vif_id: str, *, on_step: OnStep | None = None) -> Plugged:
-        with self._verb("repair", vif_id, self._script_of(vif_id), on_step):
+        with self._verb("repair", vif_id, self._script_of(vif_id), on_step=on_step):
             repaired = self.host.repair(vif_id)
         if repaired.changed:
             self.events.publish("repaired", vif_id, seconds=repaired.seconds)
@@ -334,8 +337,8 @@ class Service:
 
     @contextmanager
     def _verb(
-        self, verb: str, vif_id: str | None = None, script: str | None = None,
-        on_step: OnStep | None = None, admitted: bool = False,
+        self, verb: str, vif_id: str | None = None, script: str | None = None, *,
+        on_step: OnStep | None = None, admitted: bool = False, vif_type: VifType | None = None,
     ) -> Iterator[None]:  # fmt: skip
         """One verb: let in, shown while it runs, its outcome counted and, when it failed, told."""
         began = time.monotonic()
@@ -344,7 +347,7 @@ class Service:
         try:
             with ExitStack() as stack:
                 for around in self._around:
-                    stack.enter_context(around(verb, vif_id))
+                    stack.enter_context(around(verb, vif_id, vif_type))
                 if not admitted:
                     stack.enter_context(self.admission.work(script))
                 stack.enter_context(self.activity.verb(verb, vif_id))
