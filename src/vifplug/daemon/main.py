@@ -81,10 +81,13 @@ class Vifplugd:
         from .socket_file import listen
 
         config = self._config
-        sockets = listening_sockets() or [listen(config.socket_path)]
-        for handed in sockets:
-            stack.callback(handed.close)
         stack.enter_context(_alone(Path(config.state_dir)))
+        handed_over = listening_sockets()
+        sockets = handed_over or [listen(config.socket_path)]
+        for listener in sockets:
+            stack.callback(listener.close)
+        if not handed_over:
+            stack.callback(Path(config.socket_path).unlink, missing_ok=True)
         events = Events()
         service = _open(Service, config, events)
         stack.callback(service.close)

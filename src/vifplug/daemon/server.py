@@ -217,11 +217,12 @@ class _Connection:
                 return
             if asked is None:
                 return
-            reply = self._server._app.answer(self._peer, self._role, *asked)
+            head, body = asked
+            reply = self._server._app.answer(self._peer, self._role, head, body)
             with self._guard:
                 if self._ending:
                     reply = Reply(reply.status, [*reply.headers, ("connection", "close")], reply.content)
-            self._send(http, reply)
+            self._send(http, head, reply)
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             with self._guard:
@@ -257,9 +258,12 @@ class _Connection:
                 self._sock.settimeout(left)
                 http.receive_data(data)
             elif isinstance(event, h11.Request):
-                with self._guard:  # it may have come in one piece with the one before
-                    self._idle = False
                 head = _head(event)
+                if until is None:  # it came in one piece with the one before
+                    until = time.monotonic() + _ARRIVE
+                    self._sock.settimeout(_ARRIVE)
+                    with self._guard:
+                        self._idle = False
                 limit = self._server._app.limit(head)
                 if int(head.headers.get("content-length", 0)) > limit:
                     raise TooLarge(_too_large(head, limit))
@@ -274,10 +278,10 @@ class _Connection:
             else:  # h11.ConnectionClosed, h11.PAUSED
                 return None
 
-    def _send(self, http: h11.Connection, reply: Reply) -> None:
+    def _send(self, http: h11.Connection, head: Head, reply: Reply) -> None:
         self._sock.settimeout(_TAKE)
         if isinstance(reply.content, bytes):
-            _write_whole(self._sock, http, reply)
+            _write_whole(self._sock, http, reply, bodiless=head.method == "HEAD")
             return
         start = h11.Response(status_code=reply.status, headers=reply.headers)
         self._sock.sendall(http.send(start) or b"")
@@ -299,12 +303,13 @@ class _Connection:
             log.debug("pid %d had hung up: %s", self._peer.pid, error)
 
 
-def _write_whole(sock: socket.socket, http: h11.Connection, reply: Reply) -> None:
-    """A whole answer with one system call."""
+def _write_whole(sock: socket.socket, http: h11.Connection, reply: Reply, *, bodiless: bool = False) -> None:
+    """A whole answer with one system call; that to HEAD has no body."""
     assert isinstance(reply.content, bytes)  # noqa: S101
     headers = [*reply.headers, ("content-length", str(len(reply.content)))]
     data = http.send(h11.Response(status_code=reply.status, headers=headers)) or b""
-    data += http.send(h11.Data(data=reply.content)) or b""
+    if not bodiless:
+        data += http.send(h11.Data(data=reply.content)) or b""
     data += http.send(h11.EndOfMessage()) or b""
     sock.sendall(data)
 
