@@ -134,7 +134,9 @@ class Service:
         on_step: OnStep | None = None, admitted: bool = False,
     ) -> Plugged:  # fmt: skip
         vif = _vif(binding)
-        with self._verb("plug", vif.id, vif.plug_script, on_step=on_step, admitted=admitted, vif_type=vif.type):
+        with self._verb(
+            "plug", vif.id, vif.plug_script, on_step=on_step, admitted=admitted, vif_type=vif.type
+        ):
             plugged = self.host.plug(vif, seconds=seconds, refresh=refresh, owner=owner)
         if plugged.changed:
             self.events.publish(
