@@ -80,7 +80,7 @@ def test_a_device_that_leaves_its_bridge_is_not_gone(watch: LinkWatch) -> None:
     ip("link", "set", "tap0", "master", "br0")
     assert caught_up(watch)
     ip("link", "set", "tap0", "nomaster")
-    change = until(watch, lambda change: True)
+    change = until(watch, bool)
     assert change.before is not None
     assert change.after is not None
     assert (change.before.name, change.after.master) == ("tap0", None)

@@ -220,8 +220,10 @@ class Keeper:
         """A device that is gone may only be called otherwise."""
         if drift.what != "device" or self._watch is None:
             return drift
+        self._heard(self._watch.next(0))  # the kernel has told of that by now
+        links = self._watch.links.values()
         return msgspec.structs.replace(
-            drift, found=self._host.drifts.name_now(vif_id, self._watch.links.values())
+            drift, found=self._host.drifts.other_name(vif_id, drift.expected, links)
         )
 
     def _drifted(self, vif_id: str, drift: list[Drift]) -> None:
@@ -261,6 +263,7 @@ class Keeper:
         except Exception as error:
             wait = trouble.failed(time.monotonic())
             self._events.publish("repair-failed", vif_id, error=_as_dict(error), again_in=wait)
+            self._again("recover", wait)  # a full disk may have left it in the middle
             if not isinstance(error, VifplugError | OSError):
                 raise
         else:

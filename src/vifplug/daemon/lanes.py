@@ -23,13 +23,13 @@ class Lanes:
         self._total = total
         self._each = each
         self._changed = threading.Condition()
-        self._waiting: dict[str, deque[tuple[Hashable, Callable[[], None]]]] = {}
+        self._waiting: dict[str, deque[tuple[Hashable, Callable[[], object]]]] = {}
         self._busy: dict[str, int] = {}
         self._keys: set[Hashable] = set()
         self._threads = 0
         self._stopped = False
 
-    def submit(self, lane: str, key: Hashable, work: Callable[[], None]) -> bool:
+    def submit(self, lane: str, key: Hashable, work: Callable[[], object]) -> bool:
         """Do ``work``, which must not raise, unless that of the same ``key`` waits or is at work already.
 
         False when it does, or when this has been stopped. Raises RuntimeError when there can be no thread.
@@ -80,7 +80,7 @@ class Lanes:
                     if not self._busy[lane]:
                         del self._busy[lane]
 
-    def _take(self) -> tuple[str, Hashable, Callable[[], None]] | None:
+    def _take(self) -> tuple[str, Hashable, Callable[[], object]] | None:
         """The next work of a lane that has room; lanes take turns."""
         lane = next((lane for lane in self._waiting if self._busy.get(lane, 0) < self._each), None)
         if lane is None:

@@ -56,9 +56,11 @@ class Drifts:
                 names.update(link.name for link in sides)
         return ids | self._ledger.on_devices(names) if names else ids
 
-    def name_now(self, vif_id: str, links: Iterable[Link]) -> str | None:
-        """What the device that was made for a VIF is called now; None when it is not among these."""
-        return next((link.name for link in links if self._devices.vif_of(link) == vif_id), None)
+    def other_name(self, vif_id: str, name: str, links: Iterable[Link]) -> str | None:
+        """What the device ``name`` that was made for a VIF is called now; None when it is not among these."""
+        return next(
+            (link.name for link in links if self._devices.vif_of(link) == vif_id and link.name != name), None
+        )
 
     def _of(self, row: Row, links: Links | None = None) -> list[Drift]:
         record = row.record
