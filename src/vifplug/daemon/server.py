@@ -182,6 +182,8 @@ class _Connection:
         self._role = role
         self._idle = True
         self._ending = False
+        #: when the request that arrives now has to be here; None between two
+        self._until: float | None = None
         self._guard = threading.Lock()
         self.thread = threading.Thread(target=self._serve, name=f"vifplugd-{peer.pid}", daemon=True)
 
@@ -233,50 +235,51 @@ class _Connection:
 
     def _receive(self, http: h11.Connection) -> tuple[Head, bytes] | None:
         """The next request with its body; None when the caller has gone."""
-        self._sock.settimeout(_IDLE)
-        until = None
+        self._until = None
         head: Head | None = None
-        limit = size = 0
+        limit = size = received = 0
         parts: list[bytes] = []
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                if head is not None and http.they_are_waiting_for_100_continue:
-                    self._sock.sendall(
-                        http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                    )
-                data = self._sock.recv(_CHUNK)
-                if not data and head is None and until is None:
+                if not self._more(http):
                     return None
-                if until is None:  # the first bytes: from now on the rest has to come
-                    until = time.monotonic() + _ARRIVE
-                    with self._guard:
-                        self._idle = False
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._sock.settimeout(left)
-                http.receive_data(data)
             elif isinstance(event, h11.Request):
+                self._begun()
                 head = _head(event)
-                if until is None:  # it came in one piece with the one before
-                    until = time.monotonic() + _ARRIVE
-                    self._sock.settimeout(_ARRIVE)
-                    with self._guard:
-                        self._idle = False
                 limit = self._server._app.limit(head)
-                if int(head.headers.get("content-length", 0)) > limit:
-                    raise TooLarge(_too_large(head, limit))
+                size = int(head.headers.get("content-length", 0))
+                if size <= limit and http.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self._sock.sendall(http.send(go_on) or b"")
             elif isinstance(event, h11.Data):
-                size += len(event.data)
-                if head is not None and size > limit:
-                    raise TooLarge(_too_large(head, limit))
                 parts.append(bytes(event.data))
+                received += len(event.data)
+                size = max(size, received)
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None  # noqa: S101  # h11 gives a request before its end
                 return head, b"".join(parts)
             else:  # h11.ConnectionClosed, h11.PAUSED
                 return None
+            if head is not None and size > limit:
+                raise TooLarge(f"{head.method} {head.target[:100]} takes a body of at most {limit} bytes")
+
+    def _more(self, http: h11.Connection) -> bool:
+        """Wait for more of the request, or for its beginning; False when the caller went between two requests."""
+        self._sock.settimeout(_IDLE if self._until is None else max(0.001, self._until - time.monotonic()))
+        data = self._sock.recv(_CHUNK)
+        if not data and self._until is None:
+            return False
+        self._begun()
+        http.receive_data(data)
+        return True
+
+    def _begun(self) -> None:
+        """A request begins to arrive: from now on the rest of it has to come."""
+        if self._until is None:
+            self._until = time.monotonic() + _ARRIVE
+            with self._guard:
+                self._idle = False
 
     def _send(self, http: h11.Connection, head: Head, reply: Reply) -> None:
         self._sock.settimeout(_TAKE)
@@ -317,10 +320,6 @@ def _write_whole(sock: socket.socket, http: h11.Connection, reply: Reply, *, bod
 def _head(request: h11.Request) -> Head:
     headers = {name.decode("ascii", "replace"): value.decode("latin-1") for name, value in request.headers}
     return Head(request.method.decode("ascii", "replace"), request.target.decode("latin-1"), headers)
-
-
-def _too_large(head: Head, limit: int) -> str:
-    return f"{head.method} {head.target[:100]} takes a body of at most {limit} bytes"
 
 
 def _who_may(peer: Peer) -> str:
