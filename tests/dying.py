@@ -20,15 +20,15 @@ def dies_at(moment: int, work: Callable[[], object]) -> bool:
     return status != 0
 
 
-def every_moment(work: Callable[[], object], before: Callable[[], object]) -> Iterator[int]:
+def every_moment(work: Callable[[], object], before: Callable[[], object], step: int = 1) -> Iterator[int]:
     """The moments of ``work``, one after another: it has been killed there when this yields. ``before`` prepares
-    for each."""
+    for each. ``step``: only every so manieth."""
 
     def killed(moment: int) -> bool:
         before()
         return dies_at(moment, work)
 
-    return itertools.takewhile(killed, itertools.count(1))
+    return itertools.takewhile(killed, itertools.count(1, step))
 
 
 def _doomed(moment: int, work: Callable[[], object]) -> None:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ..model import Vif, changed_fields
 from ..script.contract import Info
+from .results import Record
 
 #: another device, or another script, is another VIF in all but name
 _IDENTITY = {"shape", "devname", "address", "queues", "plug_script"}
@@ -59,6 +60,16 @@ def plan(old: Vif, new: Vif, info: Info | None) -> Change:
         how = How.UPDATE if offered else How.RECORD
     refused = identity + mtu + (details if how in (How.REPLACE, How.REPLUG) else [])
     return Change(how, fields, refused)
+
+
+def known_by_device(record: Record) -> bool:
+    """Whether a rebuilt ledger made up the request, from the device: then any request for that device is the first."""
+    return record.error is not None and record.error.get("known_from") == "kernel"
+
+
+def same_device(old: Vif, new: Vif) -> bool:
+    """Whether the tap made for one request does for the other."""
+    return new.made_here and old.devname == new.devname and (old.queues > 1) == (new.queues > 1)
 
 
 def _root(name: str) -> str:

@@ -7,31 +7,24 @@ meet share one transaction, and so one trip to the disk.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..config.owners import owners_outside
-from ..errors import DiskFull, LedgerCorrupt, LedgerError, LedgerReplaced, NoPermission, VifplugError
+from ..errors import LedgerCorrupt, LedgerError, LedgerReplaced, NoPermission
 from .copies import copy, sync
 from .gate import Gate
 from .migrations import MIGRATIONS, bring_up
 from .together import Together
+from .troubles import Troubles
 
 #: how long a writer of another process may hold the ledger before we give up, in seconds
 _BUSY_SECONDS = 30.0
-
-#: blocks of a file system below which an I/O error means that it is full: the wal-index takes 32 KiB
-_LEAST_BLOCKS = 8
-
-_RUN_ELSEWHERE = (
-    "run as a user who may write there (root, as a rule), or set state_dir to a directory that you can write"
-)
 
 Write = Callable[[sqlite3.Connection], Any]
 
@@ -42,12 +35,13 @@ class Database:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / "ledger.db"
         self._gate = Gate(state_dir)
-        with self._explained():
+        self._troubles = Troubles(self.path, _BUSY_SECONDS)
+        with self._troubles.explained():
             make_state_dir(state_dir)
             used = (state_dir / "locks").exists()
             with self._gate.shared(_BUSY_SECONDS) if used else contextlib.nullcontext():
-                if used and not self.path.exists():
-                    raise self.corrupt("it is not there, and this state directory has been used before")
+                if used:
+                    self._refuse_lost()
                 self._open()
                 self._file = _identity(self.path)
         self._reading = threading.Lock()
@@ -71,7 +65,7 @@ class Database:
 
         Raises sqlite3.IntegrityError when it breaks a rule of the schema, else a LedgerError.
         """
-        with self._explained():
+        with self._troubles.explained():
             return self._commits.do(write)
 
     def gathering(self) -> Gathering:
@@ -104,9 +98,15 @@ class Database:
         return answers
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._explained(), self._reading:
+        with self._troubles.explained(), self._reading:
             self._refuse_replaced()
             return self._reader.execute(sql, values).fetchall()
+
+    def _refuse_lost(self) -> None:
+        """SQLite would make an empty ledger of none."""
+        what = "it is empty" if self.path.exists() else "it is not there"
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            raise self.corrupt(f"{what}, and this state directory has been used before")
 
     def _refuse_replaced(self) -> None:
         """What is written to a file that is not the ledger any more, nobody ever reads."""
@@ -138,7 +138,10 @@ class Database:
             )
         if version < len(MIGRATIONS):
             self._migrate()
-        return str(self._writer.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()[0])
+        meta = dict(self._writer.execute("SELECT key, value FROM meta"))
+        if not {"id", "generation"} <= meta.keys():
+            raise self.corrupt("its id or its generation is missing")
+        return str(meta["id"])
 
     def _migrate(self) -> None:
         writer = self._writer
@@ -167,61 +170,7 @@ class Database:
         return f", or go back to what was on record before it came, kept in {kept}" if kept.exists() else ""
 
     def corrupt(self, what: str) -> LedgerCorrupt:
-        return LedgerCorrupt(
-            f"the ledger {self.path} is damaged ({what}): nothing was changed. 'vifplug recover --rebuild' sets it"
-            " aside and makes another from its backup, the kernel and what the plug scripts know",
-            path=str(self.path),
-        )
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """SQLite's and the file system's errors, in our words."""
-        try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise NoPermission(
-                    f"the state directory {self.path.parent} cannot be used: {error.strerror};"
-                    f" {_RUN_ELSEWHERE}"
-                ) from error
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._full() from error
-            raise LedgerError(
-                f"the state directory {self.path.parent} cannot be used: {error.strerror}"
-            ) from error
-
-    def _explain(self, error: sqlite3.Error) -> VifplugError:
-        primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return self.corrupt(str(error))
-        if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and self._is_full()):
-            return self._full()
-        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return LedgerError(
-                f"the ledger {self.path} was locked by another process for more than {_BUSY_SECONDS:g} s:"
-                " nothing was changed; try again, and see who holds it with 'fuser'",
-            )
-        if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-            return NoPermission(
-                f"the ledger {self.path} cannot be written ({error}): {_RUN_ELSEWHERE}",
-            )
-        return LedgerError(
-            f"the ledger {self.path} failed: {error}; nothing was recorded", path=str(self.path)
-        )
-
-    def _is_full(self) -> bool:
-        """SQLite calls it an I/O error when there is no room for its shared memory."""
-        return os.statvfs(self.path.parent).f_bavail < _LEAST_BLOCKS
-
-    def _full(self) -> DiskFull:
-        return DiskFull(
-            f"the disk that holds {self.path} is full: nothing was recorded; free some space and try again",
-            path=str(self.path),
-        )
+        return self._troubles.corrupt(what)
 
 
 class Gathering(Database):

@@ -15,6 +15,7 @@ from ..config import Config, load
 from ..errors import (
     HostError,
     NotPlugged,
+    PartlyKnown,
     ScriptNotFound,
     ScriptNotTrusted,
     UpdateRefused,
@@ -25,7 +26,7 @@ from ..guest import interface_xml
 from ..model import Vif, read_binding
 from ..script.marks import Mark
 from ..script.trust import TrustedScript
-from .changes import How, plan
+from .changes import Change, How, known_by_device, plan, same_device
 from .devices import Devices
 from .drifts import Drifts
 from .ledger import Ledger, Row
@@ -48,7 +49,7 @@ from .results import (
     Unplugged,
     VifCount,
 )
-from .scripts import OnCall, Scripts
+from .scripts import OnCall, Scripts, reference
 from .steps import OnStep
 from .unplugs import PlainUnplugs
 from .work import Work
@@ -152,6 +153,9 @@ class Host:
             if record.request != vif:  # the backend may hold what only the old request undoes
                 self._work.disconnect(row)
             return self._work.connect(vif, script, seconds, record.owner)
+        if known_by_device(record) and same_device(record.request, vif):
+            row = self._ledger.take_script(row, record.request, reference(script), record.error)
+            return self._work.change(row, vif, script, Change(How.SAME, [], []), seconds)
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
         if change.how is not How.REPLACE:
             return self._work.change(row, vif, script, change, seconds)
@@ -205,7 +209,8 @@ class Host:
         """Bring a plugged VIF back to its record where kernel or last change differ from it: the device made
         or restored, and the script asked to plug again. ``seconds`` is the script's deadline.
 
-        Raises NotPlugged, also for a VIF that a reboot took.
+        Raises NotPlugged, also for a VIF that a reboot took, and PartlyKnown for one of which a rebuilt ledger
+        does not know what it was plugged with.
         """
         started = time.monotonic()
         with self._locks.vif(vif_id, self.config.lock_wait):
@@ -213,6 +218,10 @@ class Host:
             if row is None or row.record.lost:
                 raise NotPlugged(
                     f"VIF {vif_id} is not plugged on this host: there is nothing to bring back", vif_id=vif_id
+                )
+            if (error := row.record.error) is not None and "known_from" in error:
+                raise PartlyKnown(
+                    f"there is nothing sure to bring VIF {vif_id} back to: {error['message']}", vif_id=vif_id
                 )
             request = row.record.request
             if self._stands(row, request):

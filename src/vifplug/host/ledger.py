@@ -120,6 +120,11 @@ class Ledger:
             )
         return int(found)
 
+    def generation(self) -> int:
+        """The highest that a plug has had."""
+        [(value,)] = self._database.query("SELECT value FROM meta WHERE key = 'generation'")
+        return int(value)
+
     def counts(self) -> list[VifCount]:
         """How many VIFs there are in each state, of each type; states and types that nothing has are left out."""
         found = self._database.query("SELECT state, type, count(*) FROM vif GROUP BY state, type")
@@ -203,10 +208,15 @@ class Ledger:
 
     def update_failed(self, row: Row, error: VifplugError, calls: Iterable[CallRecord]) -> None:
         """The outcome of an update that could not be made: plugged as before, with the error on record."""
+        why = error.as_dict()
+        if (known_from := (row.record.error or {}).get("known_from")) is not None:
+            why["known_from"] = known_from  # as little is known of it as before
         self._set(
-            row.record, "state = 'plugged', next_request = NULL, mark = NULL, error = ?", as_json(error.as_dict()),
+            row.record,
+            "state = 'plugged', next_request = NULL, mark = NULL, error = ?",
+            as_json(why),
             calls=calls,
-        )  # fmt: skip
+        )
 
     def begin_unplug(self, row: Row, mark: str) -> Row:
         """The intent to unplug. A debt stays a debt while it is tried again."""
@@ -359,11 +369,9 @@ class Ledger:
         row = Row(record=record, reply={}, master=master, mark=None)
         return row if self.put(row) else None
 
-    def take_script(self, row: Row, vif: Vif, script: ScriptRef | None, error: VifplugError | None) -> Row:
+    def take_script(self, row: Row, vif: Vif, script: ScriptRef | None, error: dict[str, Any] | None) -> Row:
         """The script of an adopted VIF has been found: by asking, or by its being plugged again."""
-        record = msgspec.structs.replace(
-            row.record, vif=vif, request=vif, script=script, error=error.as_dict() if error else None
-        )
+        record = msgspec.structs.replace(row.record, vif=vif, request=vif, script=script, error=error)
         self._set(
             record, "vif = ?, request = ?, script = ?, error = ?",
             as_json(vif), as_json(vif), as_json(script), as_json(record.error),

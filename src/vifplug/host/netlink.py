@@ -23,15 +23,18 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
 RTM_NEWLINK, RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
+_RTM_GETNEIGH, _NDA_LLADDR, _NUD_PERMANENT = 30, 2, 0x80  # linux/neighbour.h
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_CARRIER = 20, 26, 27, 33
-_IFLA_INFO_KIND = 1
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_TUN_MULTI_QUEUE, _IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES = 7, 8, 9
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
+_NDMSG = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 #: bytes that one read may bring: more than the kernel puts into one answer of a dump
@@ -52,6 +55,8 @@ class Link(Struct, frozen=True):
     #: index of the bridge (or other master) it is in
     master: int | None
     alias: str | None
+    #: for a tap: 1, or what a guest has opened of one that was made for several, which is 2 at least
+    queues: int = 1
 
 
 class NetlinkError(OSError):
@@ -131,6 +136,16 @@ class Netlink:
         """Every device of this network namespace."""
         return [parse_link(message) for message in self._ask(_RTM_GETLINK, _NLM_F_DUMP, 0, b"")]
 
+    def learnt(self) -> list[tuple[int, str]]:
+        """What bridges have learnt of who is behind their ports: index of the port, MAC address."""
+        found = []
+        for message in self._ask(_RTM_GETNEIGH, _NLM_F_DUMP, 0, b"", family=socket.AF_BRIDGE):
+            _, index, state, _, _ = _NDMSG.unpack_from(message)
+            address = dict(_attributes(message[_NDMSG.size :])).get(_NDA_LLADDR)
+            if address is not None and not state & _NUD_PERMANENT:
+                found.append((index, address.hex(":")))
+        return found
+
     # --- changes -----------------------------------------------------------------------------
 
     def configure(self, name: str, *, address: str | None, mtu: int | None, alias: str, up: bool) -> None:
@@ -204,8 +219,10 @@ class Netlink:
         length = _HEADER.size + len(ifinfo) + len(attributes)
         return _HEADER.pack(length, kind, flags | _NLM_F_REQUEST, self._sequence, 0) + ifinfo + attributes
 
-    def _ask(self, kind: int, flags: int, index: int, attributes: bytes) -> Iterator[bytes]:
-        ifinfo = _IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+    def _ask(
+        self, kind: int, flags: int, index: int, attributes: bytes, family: int = socket.AF_UNSPEC
+    ) -> Iterator[bytes]:
+        ifinfo = _IFINFO.pack(family, 0, index, 0, 0)
         self._socket.send(self._message(kind, flags, ifinfo, attributes))
         while True:
             for message, body, message_flags in self._receive():
@@ -279,14 +296,24 @@ def parse_link(body: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     found = dict(_attributes(body[_IFINFO.size :]))
     info = dict(_attributes(found.get(_IFLA_LINKINFO, b"")))
+    kind = _text(info[_IFLA_INFO_KIND]) if _IFLA_INFO_KIND in info else None
     return Link(
         index=index,
         name=_text(found[_IFLA_IFNAME]),
-        kind=_text(info[_IFLA_INFO_KIND]) if _IFLA_INFO_KIND in info else None,
+        kind=kind,
         address=found[_IFLA_ADDRESS].hex(":") if _IFLA_ADDRESS in found else None,
         mtu=_U32.unpack(found[_IFLA_MTU])[0],
         up=bool(flags & _IFF_UP),
         carrier=found.get(_IFLA_CARRIER, b"\0") == b"\1",
         master=_U32.unpack(found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else None,
         alias=_text(found[_IFLA_IFALIAS]) if _IFLA_IFALIAS in found else None,
+        queues=_queues(dict(_attributes(info.get(_IFLA_INFO_DATA, b"")))) if kind == "tun" else 1,
     )
+
+
+def _queues(tun: dict[int, bytes]) -> int:
+    if tun.get(_IFLA_TUN_MULTI_QUEUE, b"\0") == b"\0":
+        return 1
+    counts = (_IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES)
+    opened: int = sum(_U32.unpack(tun[kind])[0] for kind in counts if kind in tun)
+    return max(2, opened)

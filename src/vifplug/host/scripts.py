@@ -26,7 +26,6 @@ from .locks import Locks
 from .residents import Residents
 from .results import CallRecord, ScriptEntry, ScriptRef
 
-
 OnCall = Callable[[CallRecord], None]
 
 
@@ -46,7 +45,7 @@ class Scripts:
         self._runner = Runner(config, Residents(ledger))
         self._host = host_facts(socket.gethostname(), boot_id)
         self._asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._info_for_now: dict[str, dict[str, Any]] = {}
+        self._infos: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
         self._runner.close()
@@ -111,12 +110,14 @@ class Scripts:
                     known = {"info": msgspec.to_builtins(answer)}
                     if for_good:
                         self._ledger.keep_info(script.digest, known)
-                    else:
-                        self._info_for_now[script.digest] = known
+                    self._infos[script.digest] = known
         return msgspec.convert(known["info"], Info | None)
 
     def _info_of(self, digest: str) -> dict[str, Any] | None:
-        return self._info_for_now.get(digest) or self._ledger.info(digest)
+        known = self._infos.get(digest)
+        if known is None and (known := self._ledger.info(digest)) is not None:
+            self._infos[digest] = known  # a script can be called to undo, whatever befalls the ledger
+        return known
 
     def call(
         self,

@@ -17,7 +17,7 @@ from ..guest import interface_xml
 from ..model import Vif, fold_reply
 from ..script.marks import Mark, kill_marked
 from ..script.trust import TrustedScript
-from .changes import Change, How, plan
+from .changes import Change, How, known_by_device, plan
 from .devices import Devices
 from .ledger import Ledger, Row
 from .residents import end_ownerless
@@ -174,7 +174,10 @@ class Work:
         wanted = row.record.next_request or row.record.request
         try:
             script = self._scripts.find(wanted.plug_script) if wanted.plug_script else None
-            change = plan(row.record.request, wanted, self._scripts.info(script) if script else None)
+            if known_by_device(row.record):
+                change = Change(How.SAME, [], [])
+            else:
+                change = plan(row.record.request, wanted, self._scripts.info(script) if script else None)
             self.change(row, wanted, script, change, None)
         except VifplugError as error:
             self._ledger.update_failed(row, error, [])
