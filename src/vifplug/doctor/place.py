@@ -184,17 +184,24 @@ class Place:
         return [link for link in self.links.values() if (link.alias or "").startswith("vifplug:")]
 
     @cached_property
-    def records(self) -> Records:
-        """The VIFs on record; none when there is no ledger. Raises Unseen where it cannot be read."""
+    def ledger(self) -> Records:
+        """What the ledger has, or that it cannot be read. Raises Unseen for who may not."""
         try:
             return read_records(self.path(self.config.state_dir) / "ledger.db")
         except PermissionError:
             raise Unseen(f"the ledger in {self.config.state_dir} may not be read by this user") from None
         except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
+            return Records(damage=str(error))
+
+    @property
+    def records(self) -> Records:
+        """The VIFs on record; none when there is no ledger. Raises Unseen where it cannot be read."""
+        if self.ledger.ledger is None and self.ledger.damage != "ok":
             raise Unseen(
-                f"the ledger in {self.config.state_dir} cannot be read: {error}",
-                "vifplug doctor --only ledger",
-            ) from None
+                f"the ledger in {self.config.state_dir} cannot be read: {self.ledger.damage}",
+                "see what the check 'ledger' says: vifplug doctor --only ledger",
+            )
+        return self.ledger
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -73,31 +73,18 @@ def state_directory(place: Place) -> Findings:
 
 @check("state", "ledger", "Whether the ledger can be read and is sound")
 def ledger(place: Place) -> Findings:
-    import sqlite3
-
-    import msgspec
-
-    from ..records import read_records
-
-    name = f"{place.config.state_dir}/ledger.db"
-    try:
-        records = read_records(place.path(name))
-    except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
-        damage = str(error)
-    else:
-        damage = records.damage
-        if records.ledger is None and damage == "ok":
-            yield ok("there is no ledger yet")
-            return
-    if damage == "ok":
-        yield ok(f"the ledger is sound and has {many(len(records.vifs), 'VIF')}")
-    else:
+    records = place.ledger
+    if records.damage != "ok":
         yield problem(
-            f"the ledger {name} is damaged: {damage}",
+            f"the ledger {place.config.state_dir}/ledger.db is damaged: {records.damage}",
             why="nothing is plugged or unplugged with a record that cannot be trusted; running guests are not touched",
             do="see 'A damaged ledger' in docs/operating.md; keep a copy of it first:"
             f" cp -a {place.config.state_dir} {place.config.state_dir}.damaged",
         )
+    elif records.ledger is None:
+        yield ok("there is no ledger yet")
+    else:
+        yield ok(f"the ledger is sound and has {many(len(records.vifs), 'VIF')}")
 
 
 @check("state", "file-system", "Whether the state directory's file system keeps what is written, also locks")
