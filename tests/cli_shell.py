@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from served import configuration
 from vifplug.cli._frame import run
-from vifplug.config.example import toml
 from world import World
 
 COMMAND = [sys.executable, "-m", "vifplug"]
+
+#: the test is run twice: the library does the work, and a daemon does it
+both_ways = pytest.mark.parametrize("through", ["library", "daemon"], indirect=True)
 
 
 class Ended(NamedTuple):
@@ -40,12 +43,11 @@ class Shell:
         self._capture = capture
         self._monkeypatch = monkeypatch
         self.config = world.folder / "vifplug.toml"
-        trust = f"directories = {toml(world.config.trust.directories)}\nallow = []\npackaged = false"
-        self.config.write_text(
-            f"state_dir = {toml(world.config.state_dir)}\n[trust]\n{trust}\n[deadlines]\ngrace = 0.2\n"
-        )
+        self.socket = f"{world.config.state_dir}/vifplugd.sock"
+        self.config.write_text(configuration(world))
         monkeypatch.setenv("VIFPLUG_CONFIG", str(self.config))
-        monkeypatch.delenv("VIFPLUG_STATE_DIR", raising=False)
+        for name in ("VIFPLUG_STATE_DIR", "VIFPLUG_SOCKET", "TRACEPARENT"):
+            monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv("NO_COLOR", raising=False)
 
     def file(self, content: Any, name: str = "binding.json") -> str:

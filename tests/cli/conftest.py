@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli_shell import Shell
+from served import Served
 from world import World
 
 
 @pytest.fixture
-def vifplug(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+def through(request: pytest.FixtureRequest) -> str:
+    """Who does the work: the library, or a daemon (see cli_shell.both_ways)."""
+    return str(getattr(request, "param", "library"))
+
+
+@pytest.fixture
+def vifplug(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, through: str
+) -> Iterator[Shell]:
     """The command, on a host of this test's own."""
-    return Shell(world, capsys, monkeypatch)
+    shell = Shell(world, capsys, monkeypatch)
+    if through == "library":
+        yield shell
+        return
+    with Served(shell.config, shell.socket):
+        yield shell
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cli_shell import Shell
+from cli_shell import Shell, both_ways
 from world import ID, TAP, binding, links
 
 XML = f'<target dev="{TAP}" managed="no" />'
 
 
+@both_ways
 def test_a_vif_is_plugged_looked_at_and_unplugged(vifplug: Shell) -> None:
     plugged = vifplug.real("plug", vifplug.file(binding(mtu=1450)))
     assert plugged.status == 0
@@ -39,6 +40,7 @@ def test_a_vif_is_plugged_looked_at_and_unplugged(vifplug: Shell) -> None:
     assert vifplug.world.asked() == ["plug", "unplug"]
 
 
+@both_ways
 def test_many_are_plugged_and_unplugged_together(vifplug: Shell) -> None:
     file = vifplug.file([binding(number) for number in range(1, 31)])
     assert vifplug.real("plug", "--all", file).out.startswith("plugged 30 VIFs in ")
@@ -47,12 +49,14 @@ def test_many_are_plugged_and_unplugged_together(vifplug: Shell) -> None:
     assert links() == {}
 
 
+@both_ways
 def test_the_binding_comes_through_a_pipe(vifplug: Shell) -> None:
     for number, arguments in enumerate(((), ("-",)), 1):
         ended = vifplug.real("plug", "--json", *arguments, input=json.dumps(binding(number)))
         assert ended.status == 0 and ended.json["id"] == binding(number)["id"]
 
 
+@both_ways
 def test_a_probe_says_whether_the_network_answers(vifplug: Shell) -> None:
     for command in ("link add br0 type bridge", "address add 10.0.0.1/24 dev br0", "link set br0 up"):
         subprocess.run(["ip", *command.split()], check=True)
@@ -65,6 +69,7 @@ def test_a_probe_says_whether_the_network_answers(vifplug: Shell) -> None:
     assert probed.status == 1 and "no reply" in probed.out
 
 
+@both_ways
 def test_the_steps_are_told_as_they_happen(vifplug: Shell) -> None:
     told = vifplug.real("-v", "plug", vifplug.file(binding())).err
     steps = [line.split("ms", 1)[1].split()[1] for line in told.splitlines()[:-1]]
@@ -145,6 +150,7 @@ def test_what_a_killed_process_left_is_recovered(vifplug: Shell, fifo: Path) -> 
 # --- standard output that takes no more ----------------------------------------------------------
 
 
+@both_ways
 def test_a_reader_that_went_away_is_nothing_to_shout_about(vifplug: Shell) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -172,6 +178,7 @@ def test_a_full_disk_behind_standard_output_is_said(vifplug: Shell) -> None:
             assert ended.err == "vifplug: cannot write to standard output: No space left on device\n"
 
 
+@both_ways
 def test_standard_error_that_nobody_reads_does_not_fail_a_plug(vifplug: Shell) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_shell import COMMAND, Shell
+from cli_shell import COMMAND, Shell, both_ways
 from vifplug.cli._output import ago, duration, stamp, table, visible
 from world import ID, TAP, binding
 
@@ -45,6 +45,7 @@ def test_states_are_coloured_on_a_terminal_alone(vifplug: Shell) -> None:
     assert "\x1b[31mvifplug:\x1b[0m" in _on_terminal("show", "tapnothere")
 
 
+@both_ways
 def test_progress_is_shown_on_a_terminal_alone(vifplug: Shell) -> None:
     file = vifplug.file([binding(number) for number in range(1, 6)])
     seen = _on_terminal("plug", "--all", file)
@@ -53,6 +54,7 @@ def test_progress_is_shown_on_a_terminal_alone(vifplug: Shell) -> None:
     assert "/5" not in _on_terminal("plug", "--json", "--all", file)
 
 
+@both_ways
 def test_a_plug_on_a_terminal_says_both_what_happened_and_the_xml(vifplug: Shell) -> None:
     seen = _on_terminal("plug", vifplug.file(binding()))
     assert f"{ID} ({TAP}) plugged in" in seen and "</interface>" in seen
@@ -94,6 +96,7 @@ def test_what_is_shown_never_steers_a_terminal(text: str) -> None:
 # --- what a script printed -----------------------------------------------------------------------
 
 
+@both_ways
 def test_the_log_has_what_each_call_printed_and_how_it_ended(vifplug: Shell) -> None:
     vifplug.world.on(
         "plug", do="echo 'port added' >&2; printf '\\033]0;gotcha\\007\\n' >&2; printf '\\377\\n' >&2"
@@ -119,6 +122,7 @@ def test_the_log_has_what_each_call_printed_and_how_it_ended(vifplug: Shell) -> 
     assert "\x1b]0;gotcha\x07" in calls[0]["stderr"]  # JSON escapes it
 
 
+@both_ways
 def test_what_a_failing_script_says_does_not_steer_the_terminal(vifplug: Shell) -> None:
     vifplug.world.on("plug", do="printf 'bad \\033[2J news\\n' >&2; exit 1")
     ended = vifplug("plug", vifplug.file(binding()))
@@ -130,6 +134,7 @@ def test_a_file_name_does_not_steer_the_terminal(vifplug: Shell) -> None:
     assert "\\x1b]0;gotcha\\x07: cannot be read" in seen and "\x1b]" not in seen
 
 
+@both_ways
 def test_the_log_is_kept_after_unplug(vifplug: Shell) -> None:
     vifplug("plug", vifplug.file(binding()))
     vifplug("unplug", ID)
@@ -137,6 +142,7 @@ def test_the_log_is_kept_after_unplug(vifplug: Shell) -> None:
     assert vifplug("show", ID).status == 66
 
 
+@both_ways
 def test_a_vif_without_calls_says_so(vifplug: Shell) -> None:
     vifplug("plug", vifplug.file(binding(script=None)))
     assert vifplug("show", ID, "--log") == (0, "", f"no script call is on record for {ID}\n")
@@ -145,6 +151,7 @@ def test_a_vif_without_calls_says_so(vifplug: Shell) -> None:
 # --- one JSON document ---------------------------------------------------------------------------
 
 
+@both_ways
 def test_every_command_answers_one_json_document(vifplug: Shell) -> None:
     file = vifplug.file(binding())
     kinds = {
@@ -173,6 +180,7 @@ def test_every_command_answers_one_json_document(vifplug: Shell) -> None:
             assert ended.status in (0, 1)
 
 
+@both_ways
 def test_an_error_is_a_json_document_too_and_one_line_for_people(vifplug: Shell) -> None:
     for arguments, code in (
         (["show", ID], "not_plugged"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli_shell import Shell
+from cli_shell import Shell, both_ways
 from world import ID, TAP, binding, links
 
 RUNS = """echo "hello" >&2
@@ -11,6 +11,7 @@ echo '#vifplug {"run": ["sleep", "9"], "exit": null}' >&2
 echo '#vifplug not json' >&2"""
 
 
+@both_ways
 def test_a_trace_shows_steps_commands_and_the_scripts_own_words(vifplug: Shell) -> None:
     vifplug.world.on("plug", do=RUNS)
     plugged = vifplug("plug", "--trace", vifplug.file(binding()))
@@ -30,6 +31,7 @@ def test_a_trace_shows_steps_commands_and_the_scripts_own_words(vifplug: Shell) 
     ]  # fmt: skip
 
 
+@both_ways
 def test_a_trace_of_a_failure_shows_how_it_was_undone(vifplug: Shell) -> None:
     vifplug.world.on("plug", do=RUNS, status=1)
     failed = vifplug("plug", "--trace", vifplug.file(binding()))
@@ -39,6 +41,7 @@ def test_a_trace_of_a_failure_shows_how_it_was_undone(vifplug: Shell) -> None:
     assert failed.err.splitlines()[-1].startswith("vifplug: ")
 
 
+@both_ways
 def test_the_log_shows_the_commands_too(vifplug: Shell) -> None:
     vifplug.world.on("plug", do=RUNS)
     vifplug("plug", vifplug.file(binding()))
@@ -47,6 +50,7 @@ def test_the_log_shows_the_commands_too(vifplug: Shell) -> None:
     assert "    | hello\n" in log
 
 
+@both_ways
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(vifplug: Shell) -> None:
     vifplug.world.info(dry_run=True)
     vifplug.world.on(
@@ -64,6 +68,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(vifplug: Shell) -> N
     assert "nothing would be done" in vifplug("plug", "--dry-run", file).out
 
 
+@both_ways
 def test_a_dry_run_of_a_bad_binding_is_its_error(vifplug: Shell) -> None:
     failed = vifplug("plug", "--dry-run", vifplug.file(binding(script="nosuch")))
     assert failed.status == 69

@@ -98,7 +98,8 @@ def test_a_file_that_may_not_be_read_is_named(vifplug: Shell) -> None:
     file = vifplug.file(binding())
     Path(file).chmod(0)
     program = (
-        "import os, sys, grp, pwd, tempfile, traceback, tomllib, vifplug.host.host, vifplug.cli.plug, vifplug.cli.list\n"
+        "import os, sys, grp, pwd, tempfile, traceback, tomllib\n"
+        "import vifplug.host.host, vifplug.cli.plug, vifplug.cli.list\n"
         "from vifplug.cli._frame import run\n"
         "assert run(['xml', sys.argv[1]]) == 0; assert run(['config']) == 0\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(run(sys.argv[2:]))"

@@ -27,7 +27,7 @@ from .answers import (
 )
 from .asking import Asking, as_json
 from .following import Following
-from .many import Many
+from .many import Many, one_by_one
 
 if TYPE_CHECKING:
     from ..model import Vif
@@ -193,6 +193,8 @@ class Client:
         on_done: Callable[[Plugged | VifplugError], None] | None = None,
     ) -> builtins.list[Plugged | VifplugError]:
         """Plug many side by side: see `vifplug.Host.plug_all`."""
+        if self._on_step is not None:
+            return one_by_one(self.plug, bindings, on_done)
         return Many(self._asking, self._made, on_done).plug(bindings)
 
     def unplug_all(
@@ -202,6 +204,9 @@ class Client:
         on_done: Callable[[Unplugged | VifplugError], None] | None = None,
     ) -> builtins.list[Unplugged | VifplugError]:
         """Unplug many, or all on record: see `vifplug.Host.unplug_all`."""
+        if self._on_step is not None:
+            ids = dict.fromkeys(record.id for record in self.list()) if vif_ids is None else vif_ids
+            return one_by_one(self.unplug, ids, on_done)
         return Many(self._asking, self._made, on_done).unplug(vif_ids)
 
     # --- the daemon --------------------------------------------------------------------------

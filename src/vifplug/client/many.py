@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
-from ..errors import DaemonUnreachable, InvalidInput, from_dict
+from ..errors import DaemonUnreachable, InvalidInput, VifplugError, from_dict
 from .answers import Answer, Plugged, Unplugged
 from .asking import Asking, as_json
 
 #: VIFs that the daemon takes in one request
 _BATCH = 10_000
+#: requests at once where each VIF has one of its own
+_AT_ONCE = 32
 #: where in a list of bindings something is wrong: "[3].mtu"
 _PLACE = re.compile(r"\[(\d+)\]\.?")
 
@@ -103,6 +107,49 @@ class Many:
         if self._on_done is not None:
             self._on_done(answer)
         return answer
+
+
+def one_by_one(
+    work: Callable[[Any], Any], items: Iterable[Any], on_done: Callable[[Any], None] | None
+) -> list[Any]:
+    """Each of them in a request of its own, side by side: for who wants to be told their steps.
+
+    ``on_done`` is called in the caller's thread. When that is interrupted no more are begun; those at work
+    are the daemon's.
+    """
+    wanted = list(items)
+    answers: dict[int, Any] = {}
+    todo: SimpleQueue[int] = SimpleQueue()
+    done: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+    for index in range(len(wanted)):
+        todo.put(index)
+
+    ended = Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            try:
+                index = todo.get_nowait()
+            except Empty:
+                return
+            try:
+                done.put((index, work(wanted[index])))
+            except BaseException as error:  # the caller's to judge, in its own thread
+                done.put((index, error))
+
+    for _ in range(min(_AT_ONCE, len(wanted))):
+        Thread(target=serve, daemon=True).start()
+    try:
+        while len(answers) < len(wanted):
+            index, answer = done.get()
+            if isinstance(answer, BaseException) and not isinstance(answer, VifplugError):
+                raise answer
+            answers[index] = answer
+            if on_done is not None:
+                on_done(answer)
+    finally:
+        ended.set()
+    return [answers[index] for index in range(len(wanted))]
 
 
 def _one(text: bytes) -> bytes:
