@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import subprocess
 import time
@@ -129,10 +128,9 @@ def test_vhost_and_vdpa_on_a_host_of_files(elsewhere: Patient) -> None:
 
 
 def test_a_marked_process_is_found_and_ended_and_none_is_left(patient: Patient) -> None:
-    found = patient.look("confinement").only
-    may_set_groups = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert may_set_groups is not None
-    assert found.level == ("ok" if int(may_set_groups[1], 16) >> 6 & 1 else "note")
+    level = patient.look("confinement").only.level
+    all_groups = Path("/proc/self/gid_map").read_text().split() == ["0", "0", "4294967295"]
+    assert level == ("ok" if all_groups else "note")  # a user namespace may not know the mark's groups
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
