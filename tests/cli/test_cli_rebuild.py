@@ -61,6 +61,19 @@ def test_as_json_it_says_what_came_from_where(vifplug: Shell) -> None:
     assert rebuilt["damage"] == "file is not a database"
 
 
+def test_gc_makes_the_backup_where_no_daemon_does(vifplug: Shell) -> None:
+    backup = Path(vifplug.world.config.state_dir) / "ledger.backup"
+    vifplug("plug", vifplug.file(binding()))
+    assert not backup.exists()
+    assert vifplug("gc").status == 0
+    assert backup.exists()
+    backup.unlink()
+    backup.mkdir()
+    ended = vifplug("gc")
+    assert ended.status == 1
+    assert "no backup of the ledger was made" in ended.err
+
+
 def test_show_names_the_user_who_plugged_it(vifplug: Shell) -> None:
     with vifplug.world.host() as host:
         host.plug(binding(), owner=0)

@@ -6,7 +6,7 @@ import click
 
 from ._frame import pass_session, verb
 from ._input import complete_id, find_id
-from ._output import emit, say, table
+from ._output import complain, emit, say, table
 from ._session import Session
 
 
@@ -21,8 +21,8 @@ from ._session import Session
 def command(session: Session, forget: str | None) -> None:
     """Clear what is owed, lost or too old.
 
-    Tells backends what a reboot took, tries debts again, removes devices that no VIF owns, trims the log.
-    Ends with 1 while something is still owed.
+    Tells backends what a reboot took, tries debts again, removes devices that no VIF owns, trims the log, and
+    backs the ledger up. Ends with 1 while something is still owed.
     """
     if forget is not None:
         vif_id = find_id(session, forget)
@@ -34,6 +34,8 @@ def command(session: Session, forget: str | None) -> None:
         return
     report = session.host.gc()
     session.exit_status = 1 if report.owing else 0
+    if session.daemon is None:  # which does that itself
+        _back_up(session)
     if session.json:
         emit(report)
         return
@@ -48,3 +50,14 @@ def command(session: Session, forget: str | None) -> None:
         say(f"{report.calls} script calls dropped from the log")
     elif not rows:
         say("nothing to clear")
+
+
+def _back_up(session: Session) -> None:
+    """What was cleared stays so, whether a backup can be made or not."""
+    from ..errors import LedgerError
+
+    try:
+        session.host.backup()
+    except LedgerError as error:
+        complain(error.message)
+        session.exit_status = 1
