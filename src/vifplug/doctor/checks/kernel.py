@@ -46,18 +46,17 @@ TRIALS = (
           "VIFs of type direct, and the script macvtap", "modprobe macvtap"),
     Trial("vxlan", ("ip link add vp-vxlan type vxlan id 1 dstport 4789",), "the script vxlan-bridge", "modprobe vxlan"),
     Trial("nftables at a device's ingress", (
-        "ip link add vp-in type veth peer name vp-out", "nft add table netdev vp",
-        "nft add chain netdev vp c { type filter hook ingress device vp-in priority 0 ; }"),
+        "nft add table netdev vp", "nft add chain netdev vp c { type filter hook ingress device lo priority 0 ; }"),
         "anti_spoofing of linux-bridge, vxlan-bridge and routed",
         "modprobe nf_tables; a kernel with CONFIG_NETFILTER_INGRESS", warning),
     Trial("nftables bridge family", (
         "nft add table bridge vp", "nft add chain bridge vp c { type filter hook forward priority 0 ; }"),
         "filters on bridges, such as libvirt's nwfilter and Neutron's", "modprobe nf_tables_bridge"),
     Trial("traffic control (htb, sfq, police)", (
-        "ip link add vp-tc type veth peer name vp-ct", "tc qdisc add dev vp-tc root handle 1: htb default 1",
-        "tc class add dev vp-tc parent 1: classid 1:1 htb rate 1000kbit", "tc qdisc add dev vp-tc parent 1:1 sfq",
-        "tc qdisc add dev vp-tc ingress",
-        "tc filter add dev vp-tc parent ffff: protocol all u32 match u32 0 0 police rate 1000kbit burst 10k drop"),
+        "tc qdisc add dev lo root handle 1: htb default 1",
+        "tc class add dev lo parent 1: classid 1:1 htb rate 1000kbit", "tc qdisc add dev lo parent 1:1 sfq",
+        "tc qdisc add dev lo ingress",
+        "tc filter add dev lo parent ffff: protocol all u32 match u32 0 0 police rate 1000kbit burst 10k drop"),
         "bandwidth limits, which libvirt makes of them", "modprobe sch_htb sch_sfq cls_u32 act_police"),
 )  # fmt: skip
 
