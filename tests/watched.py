@@ -38,7 +38,7 @@ class Watched:
         self._listener = listen(self.config.socket_path)
         self.events = Events()
         self.service = Service(self.config, self.events)
-        self.observer = Observer(self.service, backup=lambda: None)
+        self.observer = Observer(self.service)
         self.service.metrics = self.observer.metrics.text
         self._server = Server(self._listener, Api(self.service, self.observer), self.config.daemon)
         self.service.connections = self._server.connections

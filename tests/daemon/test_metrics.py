@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from prometheus import read, value
 from vifplug.daemon.activity import Activity
 from vifplug.daemon.events import Events
 from vifplug.daemon.metrics import Metrics
@@ -19,21 +20,6 @@ from vifplug.errors import LedgerCorrupt, VifplugError
 from vifplug.host import Host
 from vifplug.host.results import CallRecord, State, VifCount
 from world import ID, World, binding
-
-Read = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def read(metrics: Metrics) -> Read:
-    """Every sample by its name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
-        for sample in family.samples
-    }
-
-
-def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
-    return read(metrics).get((sample, frozenset(labels.items())))
 
 
 class Empty:

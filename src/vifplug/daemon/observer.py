@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import VifplugError
+from ..host.backup import NAME as BACKUP
 from ..host.results import CallRecord
 from ..model import VifType
 from . import logs
@@ -23,12 +25,9 @@ _requests = logging.getLogger("vifplug.requests")
 
 
 class Observer:
-    """Raises ConfigError when spans are configured and OpenTelemetry is not installed.
+    """Raises ConfigError when spans are configured and OpenTelemetry is not installed."""
 
-    ``backup`` tells when the ledger was last backed up, in seconds since 1970.
-    """
-
-    def __init__(self, service: Service, *, backup: Callable[[], float | None] | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         address = service.config.daemon.otlp
         self._otlp = otlp = Otlp(address, socket.gethostname()) if address else None
         self.spans = Spans(otlp)
@@ -37,7 +36,7 @@ class Observer:
             service.activity,
             queue=service.admission.queue,
             connections=lambda: service.connections(),  # noqa: PLW0108  # the server sets it later
-            backup=backup,
+            backup=lambda: _modified(Path(service.config.state_dir, BACKUP)),
             missed=lambda: service.events.missed,
             spans=(lambda: (otlp.delivered, otlp.dropped)) if otlp is not None else None,
         )
@@ -121,3 +120,11 @@ class Observer:
     def _call(self, call: CallRecord) -> None:
         self.metrics.on_call(call)
         self.spans.on_call(call)
+
+
+def _modified(path: Path) -> float | None:
+    """When a file was written, in seconds since 1970; None when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
