@@ -101,10 +101,15 @@ def test_garbage_in_any_file_gives_findings(root: Path, files: dict[str, bytes])
     assert len(found.all) > 20
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["", "garbage", "[]", "{}", "null", '{"nftables": [{"chain": {}}]}', '[{"ifname": 5}]', "[" * 5000],
+_DROPS = '{"chain": {"family": "ip", "table": "t", "name": "n", "hook": "forward", "policy": "drop"}}'
+_RULES = (
+    '{"rule": {"expr": [{"match": 5}, {"match": {"left": {"meta": 1}}}, {"jump": []}, {"accept": null}]}}'
 )
+_SAID = ["", "garbage", "[]", "{}", "null", '{"nftables": [{"chain": {}}]}', '[{"ifname": 5}]', "[" * 5000,
+         f'{{"nftables": [{_DROPS}, {_RULES}]}}']  # fmt: skip
+
+
+@pytest.mark.parametrize("said", _SAID)
 @pytest.mark.parametrize("status", [0, 1])
 def test_garbage_from_programs_gives_findings(elsewhere: Patient, said: str, status: int) -> None:
     for name in ("nft", "ip", "tc", "virsh", "qemu-kvm", "iptables-legacy", "ovs-vswitchd", "ovs-vsctl"):

@@ -91,6 +91,8 @@ class Place:
         for directory in directories:
             try:
                 names = os.listdir(self.path(directory))  # noqa: PTH208
+            except PermissionError:
+                raise Unseen(f"{directory} may not be read by this user") from None
             except OSError:
                 continue
             for name in names:

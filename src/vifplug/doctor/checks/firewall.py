@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Any
+
 from msgspec import Struct
 
 from ..check import Findings, check, few, note, ok, problem, warning
 from ..place import Place
 
 _OURS = "vifplug"
+#: in the place of a table's name, for chains of the old iptables
+_LEGACY = "-"
+#: a name as taps have them
+_TAP = "tap4c1b1b0a-7d"
 _NF = "/proc/sys/net/bridge/bridge-nf-call-"
 
 
@@ -17,13 +24,20 @@ class _Chain(Struct):
     name: str
     hook: str | None = None
     policy: str | None = None
+    #: of the old iptables: whether VIFs may pass
+    passes: bool = False
 
     def __str__(self) -> str:
-        return f"{self.family} {self.table} {self.name}"
+        return f"{self.name} FORWARD" if self.table == _LEGACY else f"{self.family} {self.table} {self.name}"
+
+
+class _Rule(Struct):
+    expr: list[dict[str, Any]] = []
 
 
 class _Entry(Struct):
     chain: _Chain | None = None
+    rule: _Rule | None = None
 
 
 class _Listing(Struct):
@@ -40,7 +54,7 @@ def _base_chains(place: Place) -> list[_Chain]:
 def forward_policy(place: Place) -> Findings:
     """Docker, for one, has set the policy of FORWARD to DROP since version 1.13 where it turned on forwarding."""
     dropping = [
-        (chain.family, str(chain))
+        chain
         for chain in _base_chains(place)
         if chain.hook == "forward" and chain.policy == "drop" and chain.family in ("ip", "ip6", "inet")
     ]
@@ -48,59 +62,105 @@ def forward_policy(place: Place) -> Findings:
     if not dropping:
         yield ok("no chain drops by its policy what is forwarded")
         return
-    names = [name for _, name in dropping]
-    called = [
-        family for family, setting in (("ip", "iptables"), ("ip6", "ip6tables"))
-        if place.number(_NF + setting) == 1 and any(kind in (family, "inet") for kind, _ in dropping)
-    ]  # fmt: skip
-    bridged = _bridged_vifs(place)
-    accept = _accept(names[0])
-    if called and bridged:
-        yield problem(
-            f"{few(names)}: policy drop, and frames on bridges pass through it (bridge-nf-call)",
-            why=f"what goes between guests, and between them and the uplink, is dropped: {few(bridged)}",
-            do="sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, unless Neutron's"
-            f" iptables_hybrid firewall is used; else let VIFs pass: {accept}",
-            items=names,
-        )
-    elif place.uses("routed"):
+    concerned = False
+    for bridge in _bridges_of_vifs(place):
+        shut = [
+            chain for chain in dropping if _sees_bridges(place, chain) and not _passes(place, chain, bridge)
+        ]
+        concerned = concerned or bool(shut)
+        if shut:
+            names = list(map(str, shut))
+            yield problem(
+                f"{few(names)}: policy drop, and frames on {bridge} pass through it (bridge-nf-call)",
+                why="what goes between guests, and between them and the uplink, is dropped",
+                do="sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, or, where"
+                f" Neutron's iptables_hybrid firewall is used, let the bridge pass: {_accept(shut[0], bridge)}",
+                items=names,
+            )
+    shut = [chain for chain in dropping if not _passes(place, chain, _TAP)]
+    names = list(map(str, shut))
+    if shut and place.uses("routed"):
         yield problem(
             f"{few(names)}: policy drop",
-            why="what is routed to and from guests is dropped unless a rule lets it pass",
-            do=f"let VIFs pass: {accept}",
+            why="what is routed to and from guests is dropped, since no rule lets it pass",
+            do=f"let VIFs pass: {_accept(shut[0], 'tap*')}",
             items=names,
         )
-    else:
+    elif shut and not concerned:
         yield warning(
             f"{few(names)}: policy drop",
-            why="routed VIFs would be cut off"
-            + (", and bridged ones are, since frames on bridges pass through it" if called else ""),
-            do=f"where VIFs are routed, let them pass: {accept}",
+            why="no VIF meets it now; routed ones would be cut off, and bridged ones while bridge-nf-call-* is on",
+            do=f"before VIFs are routed, let them pass: {_accept(shut[0], 'tap*')}",
             items=names,
         )
+    elif not concerned:
+        yield ok(f"{few(list(map(str, dropping)))}: policy drop, and rules that let VIFs pass")
 
 
-def _accept(name: str) -> str:
-    if "legacy" in name:
-        return f"{name.partition(' ')[0]} -I FORWARD -i tap+ -j ACCEPT, and the same with -o"
-    return f"nft insert rule {name} iifname 'tap*' accept, and the same with oifname"
+def _sees_bridges(place: Place, chain: _Chain) -> bool:
+    settings = {"ip": ["iptables"], "ip6": ["ip6tables"]}.get(chain.family, ["iptables", "ip6tables"])
+    return any(place.number(f"{_NF}{setting}") == 1 for setting in settings)
 
 
-def _legacy(place: Place) -> list[tuple[str, str]]:
-    """The same of the old iptables, which nft does not show."""
+def _passes(place: Place, chain: _Chain, device: str) -> bool:
+    """Whether what comes from ``device`` and what goes to it is accepted whatever it is, or Neutron looks at it.
+
+    For a frame on a bridge that is the bridge (br_netfilter shows its ports to the match physdev alone).
+    """
+    if chain.table == _LEGACY:
+        return chain.passes
+    accepted: set[str] = set()
+    for entry in place.ask(
+        _Listing, "nft", "-j", "list", "chain", chain.family, chain.table, chain.name
+    ).nftables:
+        parts = [
+            (word, _object(what))
+            for one in (entry.rule.expr if entry.rule else [])
+            for word, what in one.items()
+        ]
+        if any(word == "jump" and str(what.get("target")).startswith("neutron-") for word, what in parts):
+            return True
+        words = {word for word, _ in parts}
+        if "accept" not in words or words - {"match", "accept", "counter"}:
+            continue
+        matches = [what for word, what in parts if word == "match"]
+        sides = {str(_object(_object(match.get("left")).get("meta")).get("key")) for match in matches}
+        named = all(
+            match.get("op") == "==" and fnmatchcase(device, str(match.get("right"))) for match in matches
+        )
+        if named and sides <= {"iifname", "oifname"}:
+            accepted |= sides or {"iifname", "oifname"}
+    return accepted == {"iifname", "oifname"}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _accept(chain: _Chain, device: str) -> str:
+    """Rules that let pass what comes from a device or goes to it."""
+    if chain.table == _LEGACY:
+        return f"{chain.name} -I FORWARD -i {device.replace('*', '+')} -j ACCEPT, and the same with -o"
+    return f"nft insert rule {chain} iifname '{device}' accept; nft insert rule {chain} oifname '{device}' accept"
+
+
+def _legacy(place: Place) -> list[_Chain]:
+    """The FORWARD chains of the old iptables, which nft does not show."""
     found = []
     for family, tool in (("ip", "iptables-legacy"), ("ip6", "ip6tables-legacy")):
         names = place.read(f"/proc/net/{family}_tables_names") or ""
-        if "filter" in names.split() and place.program(tool):  # else asking would load the module
-            said = place.run(tool, "-S", "FORWARD")
-            if said.out.startswith("-P FORWARD DROP"):
-                found.append((family, f"{tool} FORWARD"))
+        if "filter" not in names.split() or not place.program(tool):  # asking would load the module
+            continue
+        lines = place.run(tool, "-S", "FORWARD").out.splitlines()
+        if "-P FORWARD DROP" in lines:
+            passes = {f"-A FORWARD {side} tap+ -j ACCEPT" for side in ("-i", "-o")} <= set(lines)
+            found.append(_Chain(family=family, table=_LEGACY, name=tool, passes=passes))
     return found
 
 
-def _bridged_vifs(place: Place) -> list[str]:
-    bridges = {link.index for link in place.links.values() if link.kind == "bridge"}
-    return [link.name for link in place.vif_links if link.master in bridges]
+def _bridges_of_vifs(place: Place) -> list[str]:
+    masters = {link.master for link in place.vif_links}
+    return [link.name for link in place.links.values() if link.kind == "bridge" and link.index in masters]
 
 
 @check("firewall", "bridge-chains", "Chains for frames on bridges that others made (nftables, ebtables)")

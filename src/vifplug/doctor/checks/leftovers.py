@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from ..check import Findings, check, few, many, note, ok, problem, warning
+from ..check import Findings, Unseen, check, few, many, note, ok, problem, warning
 from ..place import Place
 from ..records import Brief
 
@@ -135,6 +135,8 @@ def idle_taps(place: Place) -> Findings:
     ours = {link.name for link in place.vif_links}
     taps = [link for link in place.links.values() if link.kind == "tun" and link.name.startswith("tap")]
     idle = [link for link in taps if not link.carrier and link.name not in ours]
+    if idle and not place.privileged:
+        raise Unseen(f"whether a process has {few([link.name for link in idle])} open")
     if idle:
         held = _held(place)
         idle = [link for link in idle if link.name not in held]
