@@ -11,6 +11,7 @@ import pytest
 
 from cli_shell import COMMAND
 from doctored import Patient
+from vifplug.errors import NoPermission
 from world import World, binding
 
 
@@ -47,6 +48,17 @@ def test_one_that_belongs_to_another_user_is_a_problem(patient: Patient, world: 
     path.mkdir(0o700)
     os.chown(path, 65534, 65534)
     assert "uid 65534" in patient.look("state-directory").one("problem").found
+
+
+def test_one_below_a_directory_that_others_may_write_is_a_problem(patient: Patient, world: World) -> None:
+    with world.host():
+        pass
+    assert patient.look("state-directory").is_well()
+    world.folder.chmod(0o777)
+    problem = patient.look("state-directory").one("problem")
+    assert problem.found.startswith(f"{world.folder} above ")
+    with pytest.raises(NoPermission):  # as the doctor said
+        world.host()
 
 
 def test_one_that_is_a_file_is_a_problem(patient: Patient, world: World) -> None:

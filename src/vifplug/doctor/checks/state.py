@@ -67,8 +67,23 @@ def state_directory(place: Place) -> Findings:
             why="root's vifplug refuses a record that another user could change",
             do=f"chown -R root:root {name}, or run vifplug as that user",
         )
+    elif loose := _loose_above(path) if place.privileged else None:
+        yield problem(
+            f"{loose} above {name} is not for root alone to write",
+            why="others could put another directory in its place; vifplug refuses to work with it",
+            do=f"chown root {loose}; chmod go-w {loose}; or set state_dir to a safe place, such as /var/lib/vifplug",
+        )
     else:
         yield ok(f"{name} belongs to uid {status.st_uid} alone (mode {mode:04o})")
+
+
+def _loose_above(path: Path) -> Path | None:
+    for parent in path.resolve().parents:
+        status = parent.stat()
+        shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in {0, *owners_outside()} or shared:
+            return parent
+    return None
 
 
 @check("state", "ledger", "Whether the ledger can be read and is sound")
