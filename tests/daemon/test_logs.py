@@ -80,9 +80,10 @@ def test_what_is_said_in_a_verb_carries_its_id() -> None:
 
 def test_as_text_a_line_is_for_people() -> None:
     stream = said("text")
-    log.warning("it failed", extra=logs.fields(vif_id="4c1b", message_of="no such bridge", seconds=None))
+    error = {"code": "failed", "message": "no such bridge"}
+    log.warning("it failed", extra=logs.fields(vif_id="4c1b", error=error, seconds=None))
     assert re.fullmatch(
-        r'\S+Z warning  vifplug\.tests: it failed vif_id=4c1b message_of="no such bridge"\n',
+        r'\S+Z warning  vifplug\.tests: it failed vif_id=4c1b error\.code=failed error\.message="no such bridge"\n',
         stream.getvalue(),
     )
 

@@ -134,11 +134,14 @@ def test_events_of_drift_and_repair_are_counted() -> None:
     events.publish(
         "drift", ID, drift=[{"what": "device mtu"}, {"what": "tag of my own"}, {"what": "bridge device"}]
     )
+    events.publish("device-gone", ID, drift=[{"what": "device"}])
+    events.publish("drift", ID, drift=[])  # it is over
     events.publish("repaired", ID)
     events.publish("repair-failed", ID)
     events.publish("ledger-backup-failed")
-    assert value(metrics, "vifplug_events_total", kind="drift") == 1
+    assert value(metrics, "vifplug_events_total", kind="drift") == 2
     assert value(metrics, "vifplug_drift_found_total", what="device mtu") == 1
+    assert value(metrics, "vifplug_drift_found_total", what="device") == 1
     assert value(metrics, "vifplug_drift_found_total", what="bridge device") == 1
     assert value(metrics, "vifplug_drift_found_total", what="script") == 1
     assert value(metrics, "vifplug_repairs_total", outcome="done") == 1

@@ -34,6 +34,7 @@ _COLOURS = {
             "debt-owing",
             "ledger-rebuilt",
             "ledger-backup-failed",
+            "keeper-failed",
         ),
         "red",
     ),
@@ -61,14 +62,16 @@ def text(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "call":
         attempt = f", attempt {data['attempt']}" if data.get("attempt", 1) != 1 else ""
         return f"{data.get('script')} {data.get('verb')}: {data.get('outcome')}{took}{attempt}"
-    if kind == "drift":
+    if kind in ("drift", "device-gone"):
+        if not data.get("drift") and not data.get("message"):
+            return "as it was plugged again"
         words = [_drift(found) for found in data.get("drift") or ()]
         return "; ".join([*words, str(data["message"])] if data.get("message") else words)
     if kind == "recovered":
         return _joined(f"was {data.get('was')}, now {data.get('now')}", data.get("message"))
     error = data.pop("error", None)
     if isinstance(error, Mapping):
-        return str(error.get("message") or error.get("code"))
+        return _joined(data.get("doing"), error.get("message") or error.get("code"))
     words = [str(data.pop(name)) for name in ("type", "message") if data.get(name)]
     words += [
         f"{name} {value if isinstance(value, str) else json.dumps(value)}"

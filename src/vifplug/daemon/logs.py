@@ -106,8 +106,17 @@ def _as_json(entry: Mapping[str, Any]) -> str:
 def _as_text(entry: Mapping[str, Any]) -> str:
     entry = dict(entry)
     head = f"{entry.pop('time')} {entry.pop('level'):<8} {entry.pop('logger')}: {entry.pop('message')}"
-    more = [f"{name}={_value(value)}" for name, value in entry.items() if value is not None]
+    more = [f"{name}={_value(value)}" for name, value in _flat(entry) if value is not None]
     return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join([head, *more]))[:_LINE]
+
+
+def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields, and those of an object among them as ``error.code`` and the like."""
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{part}", value[part]) for part in value)
+        else:
+            yield name, value
 
 
 def _value(value: Any) -> str:

@@ -152,8 +152,8 @@ class Metrics:
     def on_event(self, event: Event) -> None:
         """For ``Events.listen``."""
         self._events.labels(event.kind).inc()
-        if event.kind == "drift":
-            for found in event.data.get("drift") or [{}]:
+        if event.kind in ("drift", "device-gone"):
+            for found in event.data.get("drift", ()):
                 self._drift.labels(_what(found)).inc()
         elif event.kind == "repaired":
             self._repairs.labels("done").inc()
