@@ -145,3 +145,19 @@ def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
         shown: Any = rule["annotations"]["summary"]
         for label in re.findall(r"\$labels\.(\w+)", shown):
             assert label in ("instance",) or label in rule["expr"]
+
+
+def test_the_page_lists_every_metric_with_its_labels(told: Labels) -> None:
+    page = (PACKAGING.parent / "docs/observing.md").read_text()
+    rows = re.findall(r"^\| (`vifplug_.*?) \| (.*?) \|", page, re.MULTILINE)
+    listed = {
+        name: re.findall(r"`(\w+)`", labels)
+        for names, labels in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told if name.startswith("vifplug_")}
+    assert families == listed.keys()
+    for name, labels in listed.items():
+        sample = name if name in told else f"{name}_count"
+        if name not in ("vifplug_start_time_seconds", "vifplug_build_info"):  # they share a row
+            assert set(labels) | {"instance"} == told[sample].keys(), name
