@@ -420,7 +420,13 @@ def test_a_keeper_that_is_stuck_is_not_alive(world: World, monkeypatch: pytest.M
     with world.host() as host:
         keeper = Keeper(host, Events(), Daemon())
         stuck, go_on = threading.Event(), threading.Event()
-        monkeypatch.setattr(keeper, "_looks_due", lambda: stuck.set() or go_on.wait() and ())
+
+        def hang() -> tuple[str, ...]:
+            stuck.set()
+            go_on.wait()
+            return ()
+
+        monkeypatch.setattr(keeper, "_looks_due", hang)
         monkeypatch.setattr(keeper_module, "_STUCK", 0.05)
         keeper.start()
         assert stuck.wait(PATIENCE)

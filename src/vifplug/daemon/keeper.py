@@ -32,6 +32,8 @@ from .patience import FIRST, Trouble, back_off, debt_wait
 
 _log = logging.getLogger("vifplug.keeper")
 
+#: seconds in which messages gather: a plug is half a dozen, and each turn takes time from it
+_PACE = 0.02
 #: seconds from the first word of a change to the look at it: a burst is one look
 _SETTLE = 0.05
 #: seconds between looks at a VIF that was found in trouble
@@ -121,6 +123,7 @@ class Keeper:
                 try:
                     while not self._stopping.is_set():
                         self._turn(watch.next(self._idle()))
+                        self._stopping.wait(_PACE)
                 finally:
                     with self._guard:
                         self._watch = None
@@ -131,7 +134,7 @@ class Keeper:
     def _idle(self) -> float:
         """Seconds until something is due."""
         with self._guard:
-            soonest = min(self._looks[0][0] if self._looks else _IDLE, *self._chore_due.values())
+            soonest = min([*self._chore_due.values(), *(due for due, _ in self._looks[:1])])
         return min(_IDLE, max(0.0, soonest - time.monotonic()))
 
     def _turn(self, changes: list[LinkChange]) -> None:

@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from msgspec import Struct
 
@@ -30,6 +30,10 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_CARRIER = 20, 26, 27, 33
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_TUN_MULTI_QUEUE, _IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES = 7, 8, 9
+_LINK = frozenset(
+    {_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_CARRIER}
+)
+_TUN = frozenset({_IFLA_TUN_MULTI_QUEUE, _IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES})
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 
 _HEADER = struct.Struct("=IHHII")
@@ -67,14 +71,19 @@ def _attribute(kind: int, payload: bytes) -> bytes:
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(data):
+def _attributes(data: bytes, at: int, wanted: Container[int]) -> dict[int, bytes]:
+    """Those of the ``wanted`` kinds, from ``at`` on: a link has fifty, and ten thousand links are read at once."""
+    found: dict[int, bytes] = {}
+    end = len(data) - _ATTRIBUTE.size
+    while at <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[at + 4 : at + length]
+        if length < _ATTRIBUTE.size:
+            break
+        kind &= 0x3FFF
+        if kind in wanted:
+            found[kind] = data[at + 4 : at + length]
         at += (length + 3) & ~3
+    return found
 
 
 def _text(payload: bytes) -> str:
@@ -141,7 +150,7 @@ class Netlink:
         found = []
         for message in self._ask(_RTM_GETNEIGH, _NLM_F_DUMP, 0, b"", family=socket.AF_BRIDGE):
             _, index, state, _, _ = _NDMSG.unpack_from(message)
-            address = dict(_attributes(message[_NDMSG.size :])).get(_NDA_LLADDR)
+            address = _attributes(message, _NDMSG.size, (_NDA_LLADDR,)).get(_NDA_LLADDR)
             if address is not None and not state & _NUD_PERMANENT:
                 found.append((index, address.hex(":")))
         return found
@@ -285,17 +294,22 @@ def _raise(body: bytes, flags: int) -> None:
             start = (
                 4 + _HEADER.size if flags & _NLM_F_CAPPED else 4 + ((_U32.unpack_from(body, 4)[0] + 3) & ~3)
             )
-            for kind, payload in _attributes(body[start:]):
-                if kind == _NLMSGERR_ATTR_MSG:
-                    text = f"{text} ({_text(payload)})"
+            for said in _attributes(body, start, (_NLMSGERR_ATTR_MSG,)).values():
+                text = f"{text} ({_text(said)})"
     raise NetlinkError(code, text)
+
+
+def link_index(body: bytes) -> int | None:
+    """The index of that device; None where the message tells of it as a bridge's port alone."""
+    family, _, index, _, _ = _IFINFO.unpack_from(body)
+    return int(index) if family == socket.AF_UNSPEC else None
 
 
 def parse_link(body: bytes) -> Link:
     """The device that a message of the kinds RTM_NEWLINK and RTM_DELLINK tells of."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
-    found = dict(_attributes(body[_IFINFO.size :]))
-    info = dict(_attributes(found.get(_IFLA_LINKINFO, b"")))
+    found = _attributes(body, _IFINFO.size, _LINK)
+    info = _attributes(found.get(_IFLA_LINKINFO, b""), 0, (_IFLA_INFO_KIND, _IFLA_INFO_DATA))
     kind = _text(info[_IFLA_INFO_KIND]) if _IFLA_INFO_KIND in info else None
     return Link(
         index=index,
@@ -307,7 +321,7 @@ def parse_link(body: bytes) -> Link:
         carrier=found.get(_IFLA_CARRIER, b"\0") == b"\1",
         master=_U32.unpack(found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else None,
         alias=_text(found[_IFLA_IFALIAS]) if _IFLA_IFALIAS in found else None,
-        queues=_queues(dict(_attributes(info.get(_IFLA_INFO_DATA, b"")))) if kind == "tun" else 1,
+        queues=_queues(_attributes(info.get(_IFLA_INFO_DATA, b""), 0, _TUN)) if kind == "tun" else 1,
     )
 
 

@@ -11,7 +11,7 @@ import socket
 
 from msgspec import Struct
 
-from .netlink import RECEIVE, RTM_DELLINK, RTM_NEWLINK, Link, Netlink, parse_link, parse_messages
+from .netlink import RECEIVE, RTM_DELLINK, RTM_NEWLINK, Link, Netlink, link_index, parse_link, parse_messages
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -95,21 +95,20 @@ class LinkWatch:
 
     def _take_in(self, before: dict[int, Link | None]) -> None:
         """Read what waits; ``before`` gets the devices concerned, as they were."""
+        latest: dict[int, tuple[int, bytes]] = {}
         for _ in range(_MOST):
             try:
                 data = self._socket.recv(RECEIVE)
             except BlockingIOError:
-                return
+                break
             for kind, body, _flags in parse_messages(data):
-                # those of another family tell of a bridge's ports: one that leaves is "deleted" there
-                if kind not in (RTM_NEWLINK, RTM_DELLINK) or body[0] != socket.AF_UNSPEC:
-                    continue
-                link = parse_link(body)
-                before.setdefault(link.index, self.links.get(link.index))
-                if kind == RTM_NEWLINK:
-                    self.links[link.index] = link
-                else:
-                    self.links.pop(link.index, None)
+                # a port that leaves its bridge is told of as "deleted", too
+                if kind in (RTM_NEWLINK, RTM_DELLINK) and (index := link_index(body)) is not None:
+                    latest[index] = kind, body
+        for index, (kind, body) in latest.items():
+            before[index] = self.links.pop(index, None)
+            if kind == RTM_NEWLINK:
+                self.links[index] = parse_link(body)
 
     def _discard(self) -> None:
         """What waits is older than what will be asked for; and the kernel adds nothing until it is read."""
