@@ -40,15 +40,15 @@ class Watched:
         self.service = Service(self.config, self.events)
         self.observer = Observer(self.service)
         self.service.metrics = self.observer.metrics.text
-        self._server = Server(self._listener, Api(self.service, self.observer), self.config.daemon)
-        self.service.connections = self._server.connections
-        self._server.start()
+        self.server = Server(self._listener, Api(self.service, self.observer), self.config.daemon)
+        self.service.connections = self.server.connections
+        self.server.start()
         self.events.publish("started")
 
     def stop(self) -> None:
         self.service.drain(10)
         self.events.close()
-        self._server.stop(10)
+        self.server.stop(10)
         self._listener.close()
         self.service.close()
         self.observer.close()

@@ -14,6 +14,8 @@ from .status import Queue
 
 #: seconds' worth of requests that a user may make at once
 _BURST = 10
+#: of the connections, those that requests may take that last: 1 in 4; and of these, those of one user: 1 in 2
+_LASTING, _SHARE = 4, 2
 #: users whose rate is remembered; beyond that, those who have been quiet are forgotten
 _USERS = 1024
 
@@ -27,6 +29,7 @@ class Admission:
         self._changed = threading.Condition()
         self._at_work = 0
         self._of_script: Counter[str] = Counter()
+        self._lasting: Counter[int] = Counter()
         self._buckets: dict[int, tuple[float, float]] = {}
         self._stopping = False
         self._refused: Counter[str] = Counter()
@@ -72,6 +75,28 @@ class Admission:
                         del self._of_script[script]
                 self._changed.notify_all()
 
+    @contextlib.contextmanager
+    def lasting(self, uid: int, *, admin: bool) -> Iterator[None]:
+        """Room for a request that lasts for as long as this user likes, or TooBusy."""
+        most = max(1, self._limits.connections // _LASTING)
+        with self._changed:
+            full = self._lasting.total() >= most
+            if full or (not admin and self._lasting[uid] >= max(1, most // _SHARE)):
+                whose = "" if full else f" of user {uid}"
+                self._refuse(
+                    "lasting",
+                    f"vifplugd has as many readers of events and waiting callers{whose} as it takes, which goes by"
+                    " daemon.connections: come back when some have gone",
+                )
+            self._lasting[uid] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lasting[uid] -= 1
+                if not self._lasting[uid]:
+                    del self._lasting[uid]
+
     def pace(self, uid: int) -> None:
         """Count a request of this user; TooBusy when they come faster than the operator allows."""
         now = self._clock()
@@ -79,7 +104,7 @@ class Admission:
         with self._changed:
             tokens, since = self._buckets.pop(uid, (rate * _BURST, now))
             tokens = min(rate * _BURST, tokens + (now - since) * rate)
-            self._buckets[uid] = (max(0.0, tokens - 1), now)  # and the latest stand last
+            self._buckets[uid] = (tokens - 1 if tokens >= 1 else tokens, now)  # and the latest stand last
             if len(self._buckets) > _USERS:
                 del self._buckets[next(iter(self._buckets))]
             if tokens < 1:

@@ -51,6 +51,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     #: the query, converted to what the route says
     query: dict[str, Any]
     body: bytes
+    #: whether the caller has hung up
+    gone: Callable[[], bool]
     #: the last event that a returning reader of events has seen
     last_event: str | None = None
     on_step: OnStep | None = None
@@ -84,8 +86,8 @@ class Route(Struct, frozen=True, kw_only=True):
     kind: str = JSON
     #: whether it can tell its steps (Accept: application/x-ndjson)
     steps: bool = False
-    #: whether it stays open for as long as the reader likes
-    endless: bool = False
+    #: whether it lasts for as long as the caller likes: there is room for so many of those
+    lasting: bool = False
 
 
 class Vifs(Struct, frozen=True, kw_only=True):
@@ -217,8 +219,9 @@ def _calls(service: Service, ask: Ask) -> Calls:
 
 def _wait(service: Service, ask: Ask) -> Waited:
     return service.wait(
-        ask.peer, ask.role, ask.path["id"], ask.query.get("state", "settled"), ask.query.get("seconds", 30.0)
-    )
+        ask.peer, ask.role, ask.path["id"], ask.query.get("state", "settled"),
+        seconds=ask.query.get("seconds", 30.0), gone=ask.gone,
+    )  # fmt: skip
 
 
 def _capabilities(service: Service, _: Ask) -> Capabilities:
@@ -241,7 +244,7 @@ def _events(service: Service, ask: Ask) -> Stream:
     after = ask.query.get("after")
     if after is None and ask.last_event is not None and ask.last_event.isdecimal():
         after = int(ask.last_event)
-    return server_sent(service.events.subscribe(after))
+    return server_sent(service.events.subscribe(after), ask.gone)
 
 
 def _metrics(service: Service, _: Ask) -> Raw:
@@ -305,10 +308,10 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", path=f"{_ID}/wait", role=Role.READER, handle=_wait, answer=Waited,
           summary="Wait until it is plugged, unplugged, or settled (either, or a debt).",
           query={"state": Literal["plugged", "unplugged", "settled"],
-                 "seconds": Annotated[float, Meta(ge=0, le=3600)]}),
+                 "seconds": Annotated[float, Meta(ge=0, le=3600)]}, lasting=True),
     Route(method="GET", path="/v1/events", role=Role.READER, handle=_events, answer=str, kind=EVENTS,
           summary="What happens on this host, as server-sent events.",
-          query={"after": Annotated[int, Meta(ge=0, le=2**63 - 1)]}, endless=True),
+          query={"after": Annotated[int, Meta(ge=0, le=2**63 - 1)]}, lasting=True),
     Route(method="GET", path="/v1/openapi.json", role=Role.READER, handle=_openapi, answer=dict[str, Any],
           summary="This description."),
     Route(method="GET", path="/metrics", role=Role.READER, handle=_metrics, answer=str, kind=METRICS,

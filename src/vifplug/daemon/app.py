@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..errors import InvalidInput, NotAllowed, VifplugError, from_dict
+from ..errors import InvalidInput, NotAllowed, TooBusy, VifplugError, from_dict
 from . import api
 from .observer import Observer
 from .peers import Peer, Role
@@ -22,6 +23,8 @@ log = logging.getLogger("vifplug.daemon")
 
 #: bytes of a body where none is expected, or where the route is not known
 _UNASKED = 64 * 1024
+#: what a route of this method takes
+_METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,28 +51,36 @@ class Api(App):
         self._service = service
         self._observer = observer
 
-    def limit(self, head: Head) -> int:
+    def limit(self, role: Role, head: Head) -> int:
         routes, _ = api.find(_path(head))
-        return max([route.limit for route in routes if route.method == head.method] + [_UNASKED])
+        mine = [route.limit for route in routes if route.method == head.method and route.role <= role]
+        return max([*mine, _UNASKED])
 
     def refuse(self, peer: Peer, code: str, message: str) -> Reply:
-        error = _TooLarge(message) if code == "too_large" else from_dict({"code": code, "message": message})
+        error: VifplugError
+        if code == "too_large":
+            error = _TooLarge(message)
+        elif code == "too_busy":
+            error = TooBusy(message, retry_after=1)
+        else:
+            error = from_dict({"code": code, "message": message})
         log.info("turned away", extra={"vifplug": {"uid": peer.uid, "pid": peer.pid, "code": code}})
         return _failed(error, ("connection", "close"))
 
-    def answer(self, peer: Peer, role: Role, head: Head, body: bytes) -> Reply:
+    def answer(self, peer: Peer, role: Role, head: Head, body: bytes, gone: Callable[[], bool]) -> Reply:
         path = _path(head)
         routes, named = api.find(path)
         shape = routes[0].path if routes else "(unknown)"
         traceparent = head.headers.get("traceparent")
         with self._observer.request(head.method, shape, path, peer=peer, traceparent=traceparent) as span:
-            reply = self._answer(peer, role, head, body, routes, named)
+            reply = self._answer(peer, role, head, body, gone, routes, named)
             span.attributes["http.response.status_code"] = reply.status
             return reply
 
     def _answer(  # noqa: PLR0917
-        self, peer: Peer, role: Role, head: Head, body: bytes, routes: list[api.Route], named: dict[str, str]
-    ) -> Reply:
+        self, peer: Peer, role: Role, head: Head, body: bytes, gone: Callable[[], bool],
+        routes: list[api.Route], named: dict[str, str],
+    ) -> Reply:  # fmt: skip
         try:
             self._service.admission.pace(peer.uid)
             route = _route(head, routes)
@@ -80,11 +91,19 @@ class Api(App):
                 path=named,
                 query=api.read_query(route, _query(head)),
                 body=body,
+                gone=gone,
                 last_event=head.headers.get("last-event-id"),
             )
             if route.steps and api.NDJSON in head.headers.get("accept", ""):
                 return _streamed(api.NDJSON, lines(_step_by_step(self._service, route, ask)))
-            return _answered(route, route.handle(self._service, ask))
+            with ExitStack() as stack:
+                if route.lasting:
+                    admission = self._service.admission
+                    stack.enter_context(admission.lasting(peer.uid, admin=role is Role.ADMIN))
+                reply = _answered(route, route.handle(self._service, ask))
+                if not isinstance(reply.content, bytes):
+                    reply = msgspec.structs.replace(reply, ended=stack.pop_all().close)
+                return reply
         except VifplugError as error:
             return _failed(error)
         except Exception:
@@ -93,11 +112,12 @@ class Api(App):
 
 
 def _route(head: Head, routes: list[api.Route]) -> api.Route:
+    method = "GET" if head.method == "HEAD" else head.method
     for route in routes:
-        if route.method == head.method:
+        if route.method == method:
             return route
     if routes:
-        allowed = [route.method for route in routes]
+        allowed = [name for route in routes for name in _METHODS[route.method]]
         raise _MethodNotAllowed(f"{routes[0].path} takes {', '.join(allowed)}", allowed=allowed)
     raise _NoSuchRoute(f"there is no {_path(head)!r} here: GET /v1/openapi.json lists what there is")
 
@@ -151,8 +171,12 @@ def _plain(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _path(head: Head) -> str:
-    return urlsplit(head.target).path
+    """Of the target in its origin form or, as for a proxy, its absolute form (RFC 9112, 3.2)."""
+    target = head.target.partition("?")[0]
+    if target.startswith("http://"):
+        return "/" + target.removeprefix("http://").partition("/")[2]
+    return target
 
 
 def _query(head: Head) -> list[tuple[str, str]]:
-    return parse_qsl(urlsplit(head.target).query, keep_blank_values=True, errors="replace")
+    return parse_qsl(head.target.partition("?")[2], keep_blank_values=True, errors="replace")

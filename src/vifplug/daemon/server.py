@@ -7,11 +7,12 @@ byte of what it sends is read.
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h11
 from msgspec import Struct
@@ -26,6 +27,10 @@ _HEAD = 16 * 1024
 #: seconds that a request may take to arrive, an answer to be taken, a kept connection to be idle
 _ARRIVE, _TAKE, _IDLE = 30.0, 30.0, 300.0
 _CHUNK = 64 * 1024
+#: bytes of all bodies at once, but for those of a chunk or less
+_BODIES = 256 << 20
+#: seconds for which what a refused caller still sends is read, so that it comes to read the refusal
+_LINGER = 2.0
 #: connections that only admins may use, however many others come
 _RESERVED = 16
 #: of the connections, those that any one user may have: 1 in 2
@@ -46,20 +51,27 @@ class Reply(Struct, frozen=True):
     status: int
     headers: list[tuple[str, str]]
     content: bytes | Iterator[bytes]
+    #: called once the answer has left, or its caller has
+    ended: Callable[[], None] = lambda: None
 
 
-class TooLarge(Exception):
-    """More than the route takes."""
+class Refused(Exception):
+    """A request that is not taken, be it all there or not."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class App:
     """What the server asks: how large a body may be, and what the answer is. Neither raises."""
 
-    def limit(self, head: Head) -> int:
+    def limit(self, role: Role, head: Head) -> int:
         """Bytes that the body of this request may have."""
         raise NotImplementedError
 
-    def answer(self, peer: Peer, role: Role, head: Head, body: bytes) -> Reply:
+    def answer(self, peer: Peer, role: Role, head: Head, body: bytes, gone: Callable[[], bool]) -> Reply:
+        """``gone`` tells whether the caller has hung up."""
         raise NotImplementedError
 
     def refuse(self, peer: Peer, code: str, message: str) -> Reply:
@@ -78,6 +90,8 @@ class Server:
         self._guard = threading.Lock()
         self._connections: dict[socket.socket, _Connection] = {}
         self._of_user: Counter[int] = Counter()
+        #: bytes of larger bodies that are at hand
+        self.bodies = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._accept, name="vifplugd-accept", daemon=True)
 
@@ -164,6 +178,15 @@ class Server:
             except OSError as error:
                 log.debug("a caller that was turned away did not listen: %s", error)
 
+    def _hold(self, size: int) -> None:
+        """Count so many more bytes of bodies, or fewer. Raises Refused when there is no room for them."""
+        with self._guard:
+            if size > 0 and self.bodies + size > _BODIES:
+                raise Refused(
+                    "too_busy", "vifplugd has as many bytes of requests at hand as it takes: come back"
+                )
+            self.bodies += size
+
     def _forget(self, sock: socket.socket, peer: Peer) -> None:
         with self._guard:
             self._connections.pop(sock, None)
@@ -184,6 +207,8 @@ class _Connection:
         self._ending = False
         #: when the request that arrives now has to be here; None between two
         self._until: float | None = None
+        #: bytes of its body that the server has counted
+        self._held = 0
         self._guard = threading.Lock()
         self.thread = threading.Thread(target=self._serve, name=f"vifplugd-{peer.pid}", daemon=True)
 
@@ -193,6 +218,12 @@ class _Connection:
             if self._idle:
                 self._hang_up(socket.SHUT_RDWR)
 
+    def gone(self) -> bool:
+        """Whether the caller has hung up; one that only says no more has not."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        return bool(poll.poll(0))  # POLLHUP is told unasked
+
     def _serve(self) -> None:
         try:
             with self._sock:
@@ -200,6 +231,7 @@ class _Connection:
         except OSError as error:
             log.debug("connection of pid %d broke: %s", self._peer.pid, error)
         finally:
+            self._let_go()
             self._server._forget(self._sock, self._peer)
 
     def _converse(self) -> None:
@@ -207,8 +239,8 @@ class _Connection:
         while True:
             try:
                 asked = self._receive(http)
-            except TooLarge as error:
-                self._refuse(http, "too_large", str(error))
+            except Refused as error:
+                self._refuse(http, error.code, str(error))
                 return
             except h11.RemoteProtocolError as error:
                 self._refuse(http, "invalid_input", f"this is not HTTP/1.1 as it should be: {error}")
@@ -220,11 +252,15 @@ class _Connection:
             if asked is None:
                 return
             head, body = asked
-            reply = self._server._app.answer(self._peer, self._role, head, body)
-            with self._guard:
-                if self._ending:
-                    reply = Reply(reply.status, [*reply.headers, ("connection", "close")], reply.content)
-            self._send(http, head, reply)
+            reply = self._server._app.answer(self._peer, self._role, head, body, self.gone)
+            del asked, body
+            self._let_go()
+            if self._ending:
+                reply.headers.append(("connection", "close"))
+            try:
+                self._send(http, head, reply)
+            finally:
+                reply.ended()
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             with self._guard:
@@ -236,6 +272,8 @@ class _Connection:
     def _receive(self, http: h11.Connection) -> tuple[Head, bytes] | None:
         """The next request with its body; None when the caller has gone."""
         self._until = None
+        if http.trailing_data[0].strip():  # it came in one piece with the one before
+            self._begun()
         head: Head | None = None
         limit = size = received = 0
         parts: list[bytes] = []
@@ -247,7 +285,7 @@ class _Connection:
             elif isinstance(event, h11.Request):
                 self._begun()
                 head = _head(event)
-                limit = self._server._app.limit(head)
+                limit = self._server._app.limit(self._role, head)
                 size = int(head.headers.get("content-length", 0))
                 if size <= limit and http.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
@@ -256,13 +294,17 @@ class _Connection:
                 parts.append(bytes(event.data))
                 received += len(event.data)
                 size = max(size, received)
+                if _CHUNK < received <= limit:
+                    self._server._hold(received - self._held)
+                    self._held = received
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None  # noqa: S101  # h11 gives a request before its end
                 return head, b"".join(parts)
             else:  # h11.ConnectionClosed, h11.PAUSED
                 return None
             if head is not None and size > limit:
-                raise TooLarge(f"{head.method} {head.target[:100]} takes a body of at most {limit} bytes")
+                message = f"{head.method} {head.target[:100]} takes a body of at most {limit} bytes"
+                raise Refused("too_large", message)
 
     def _more(self, http: h11.Connection) -> bool:
         """Wait for more of the request, or for its beginning; False when the caller went between two requests."""
@@ -281,6 +323,10 @@ class _Connection:
             with self._guard:
                 self._idle = False
 
+    def _let_go(self) -> None:
+        self._server._hold(-self._held)
+        self._held = 0
+
     def _send(self, http: h11.Connection, head: Head, reply: Reply) -> None:
         self._sock.settimeout(_TAKE)
         if isinstance(reply.content, bytes):
@@ -288,7 +334,7 @@ class _Connection:
             return
         start = h11.Response(status_code=reply.status, headers=reply.headers)
         self._sock.sendall(http.send(start) or b"")
-        for part in reply.content:
+        for part in () if head.method == "HEAD" else reply.content:
             self._sock.sendall(http.send(h11.Data(data=part)) or b"")
         self._sock.sendall(http.send(h11.EndOfMessage()) or b"")
 
@@ -298,6 +344,11 @@ class _Connection:
         self._sock.settimeout(_TAKE)
         _write_whole(self._sock, http, self._server._app.refuse(self._peer, code, message))
         self._hang_up(socket.SHUT_WR)
+        until = time.monotonic() + _LINGER
+        while (left := until - time.monotonic()) > 0:
+            self._sock.settimeout(left)
+            if not self._sock.recv(_CHUNK):
+                return
 
     def _hang_up(self, how: int) -> None:
         try:

@@ -16,7 +16,7 @@ import msgspec
 
 from .. import __version__
 from ..config import Config
-from ..errors import HostError, NotPlugged, TimedOut, VifplugError
+from ..errors import HostError, NotPlugged, Stopping, TimedOut, VifplugError
 from ..host import Host
 from ..host.pool import side_by_side
 from ..host.results import (
@@ -305,8 +305,13 @@ class Service:
             return calls
         return [msgspec.structs.replace(call, stderr="", reply=None, message=None) for call in calls]
 
-    def wait(self, peer: Peer, role: Role, vif_id: str, state: str, seconds: float) -> Waited:
-        """Until the VIF is plugged, unplugged, or settled (either, or a debt). Raises TimedOut."""
+    def wait(
+        self, peer: Peer, role: Role, vif_id: str, state: str, *, seconds: float, gone: Callable[[], bool]
+    ) -> Waited:
+        """Until the VIF is plugged, unplugged, or settled (either, or a debt).
+
+        Raises TimedOut, also when the caller has ``gone``, and Stopping.
+        """
         until = time.monotonic() + seconds
         news = self.events.subscribe()
         while True:
@@ -318,7 +323,9 @@ class Service:
             if now == state or (state == "settled" and now in ("plugged", "unplugged", "debt")):
                 return Waited(id=vif_id, state=now, vif=record and _for(peer, role, record))
             left = until - time.monotonic()
-            if left <= 0 or self._stopping:
+            if self._stopping:
+                raise Stopping("vifplugd is being stopped: wait again in a moment", retry_after=2)
+            if left <= 0 or gone():
                 raise TimedOut(
                     f"VIF {vif_id} is {now}, and was not {state} within {seconds:g} s",
                     vif_id=vif_id,

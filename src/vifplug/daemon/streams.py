@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any
@@ -18,8 +19,10 @@ from .events import Subscription
 
 #: seconds of silence after which a stream of events shows that it lives
 _HEARTBEAT = 15.0
+#: seconds after which it looks whether its reader is still there
+_LOOK_UP = 2.0
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=repr).encode  # a value that was refused may be anything
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -76,19 +79,23 @@ def _told(told: queue.SimpleQueue[Line | None]) -> Iterator[bytes]:
         yield _encode(line) + b"\n"
 
 
-def server_sent(news: Subscription) -> Iterator[bytes]:
+def server_sent(news: Subscription, gone: Callable[[], bool]) -> Iterator[bytes]:
     """Events as a text/event-stream (the HTML standard, server-sent events); a comment now and then."""
     yield b": vifplugd\n\n"
     missed = 0
-    while not news.closed:
-        event = news.next(_HEARTBEAT)
+    spoke = time.monotonic()
+    while not news.closed and not gone():
+        event = news.next(min(_LOOK_UP, _HEARTBEAT))
         if news.missed > missed:
             yield b": %d events were missed\n\n" % (news.missed - missed)
             missed = news.missed
-        if event is None:
+        if event is not None:
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), _encode(event))
+        elif time.monotonic() - spoke >= _HEARTBEAT:
             yield b": alive\n\n"
         else:
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), _encode(event))
+            continue
+        spoke = time.monotonic()
 
 
 learn(PlugLine, UnplugLine)
