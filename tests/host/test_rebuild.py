@@ -36,11 +36,12 @@ from vifplug.errors import (
 from vifplug.host import Host, Rebuilt, Record, State
 from vifplug.host.gate import Gate
 from vifplug.host.netlink import Netlink
+from vifplug.host.rebuild import damage as found_wrong
 from vifplug.host.rebuild import rebuild
 from world import ID, TAP, World, binding, links
 
 BOOT = "11111111-2222-3333-4444-555555555555"
-PAGE = 4096
+PAGE, SECTOR = 4096, 512
 
 
 @pytest.fixture
@@ -151,10 +152,11 @@ def test_the_guests_address_is_what_the_bridge_has_heard(checking: World) -> Non
     garbage(ledger(checking))
     header, everybody, guest_address = bytes(10), b"\xff" * 6, bytes.fromhex("fa163e000000")
     with guest(TAP) as tap, Netlink() as netlink:
-        os.write(tap, header + everybody + guest_address + bytes(48))
         until = time.monotonic() + 5
-        while not netlink.learnt() and time.monotonic() < until:
-            pass
+        while (
+            not netlink.learnt() and time.monotonic() < until
+        ):  # a port forwards a moment after its carrier came
+            os.write(tap, header + everybody + guest_address + bytes(48))
         rebuild(checking.config)
     with checking.host() as host:
         record = host.show(ID)
@@ -215,6 +217,7 @@ def test_a_script_that_hangs_is_ended_and_does_not_know_it(checking: World) -> N
     nothing_runs()
 
 
+@pytest.mark.slow
 def test_of_the_shipped_scripts_the_bridges_own_knows_a_tap_in_a_bridge(world: World) -> None:
     subprocess.run(["ip", "link", "add", "br0", "type", "bridge"], check=True)
     subprocess.run(["ip", "link", "set", "br0", "up"], check=True)
@@ -514,8 +517,11 @@ def test_whatever_happened_to_it_what_is_plugged_is_on_record_again(
     with pytest.raises(LedgerError), checking.host() as host:
         host.list()
         host.plug(binding(3))
+    wrong = found_wrong(checking.config)
+    assert (path.read_bytes() if path.exists() else None) == left, "looked at, and left as it is"
     rebuilt = rebuild(checking.config)
-    assert rebuilt.damage
+    assert wrong == rebuilt.damage
+    assert found_wrong(checking.config) is None
     with checking.host() as host:
         found = by_id(host.list())
         assert found.keys() == before.keys()
@@ -642,19 +648,19 @@ _settings = settings(
 
 
 @given(
-    pages=st.lists(st.tuples(st.integers(0, 200), st.randoms(use_true_random=False)), min_size=1, max_size=6),
+    sectors=st.lists(st.integers(0, 1 << 16), min_size=1, max_size=12),
+    chance=st.randoms(use_true_random=False),
     kept=st.booleans(),
 )
 @_settings
-def test_whatever_pages_were_overwritten(
-    sample: Sample, pages: list[tuple[int, random.Random]], kept: bool
+@pytest.mark.slow
+def test_whatever_sectors_of_the_disk_were_overwritten(
+    sample: Sample, sectors: list[int], chance: random.Random, kept: bool
 ) -> None:
     content = bytearray(sample.content)
-    for number, chance in pages:
-        page = number % (len(content) // PAGE)
-        start = page * PAGE + chance.randrange(0, PAGE)
-        end = min((page + 1) * PAGE, start + chance.randrange(1, PAGE))
-        content[start:end] = chance.randbytes(end - start)
+    for number in sectors:
+        start = number * SECTOR % len(content)
+        content[start : start + SECTOR] = chance.randbytes(SECTOR)
     sample.damaged(bytes(content), sample.backup if kept else None)
     rebuilt = rebuild(sample.world.config)
     sample.agrees(rebuilt)
@@ -665,6 +671,7 @@ def test_whatever_pages_were_overwritten(
 
 @given(length=st.integers(0, 1 << 20), kept=st.booleans())
 @_settings
+@pytest.mark.slow
 def test_wherever_it_was_cut_off(sample: Sample, length: int, kept: bool) -> None:
     sample.damaged(sample.content[: length % len(sample.content)], sample.backup if kept else None)
     sample.agrees(rebuild(sample.world.config))
@@ -672,6 +679,7 @@ def test_wherever_it_was_cut_off(sample: Sample, length: int, kept: bool) -> Non
 
 @given(start=st.integers(0, 1 << 20), junk=st.binary(min_size=1, max_size=300))
 @_settings
+@pytest.mark.slow
 def test_a_damaged_backup_does_no_harm_either(sample: Sample, start: int, junk: bytes) -> None:
     backup = bytearray(sample.backup)
     start %= len(backup)
@@ -683,7 +691,7 @@ def test_a_damaged_backup_does_no_harm_either(sample: Sample, start: int, junk: 
 # --- killed, side by side, out of room --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [61, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [101, pytest.param(7, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_next_rebuild_comes_to_the_same(checking: World, step: int) -> None:
     with checking.host() as host:
         for number in (1, 2, 3):
@@ -715,7 +723,7 @@ def test_killed_at_any_moment_the_next_rebuild_comes_to_the_same(checking: World
         assert {part.name for part in aside.iterdir()} >= {"ledger.db", "rebuilt.json"}, moment
         assert (aside / "ledger.db").read_bytes() == (kept / "ledger.db").read_bytes()
         assert not (path.parent / "ledger.rebuilding").exists()
-    assert moments > 60
+    assert moments > 100
     assert links() == there
 
 
@@ -832,6 +840,7 @@ def test_a_whole_ledger_is_left_in_place(checking: World) -> None:
         host.plug(binding())
         record = host.show(ID)
         status = ledger(checking).stat()
+        assert found_wrong(checking.config) is None
         rebuilt = rebuild(checking.config)
         assert (rebuilt.damage, rebuilt.set_aside, rebuilt.vifs) == (None, None, [])
         assert ledger(checking).stat().st_ino == status.st_ino
@@ -855,6 +864,8 @@ def test_a_ledger_of_a_newer_vifplug_is_left_in_place(checking: World) -> None:
 
 
 def test_where_there_was_no_ledger_there_is_a_new_one(world: World) -> None:
+    assert found_wrong(world.config) is None
+    assert not Path(world.config.state_dir).exists()
     rebuilt = rebuild(world.config)
     assert (rebuilt.damage, rebuilt.vifs) == (None, [])
     with world.host() as host:

@@ -19,7 +19,7 @@ import msgspec
 
 from .. import __version__
 from ..config import Config, load
-from ..errors import Busy, LedgerCorrupt, VifplugError
+from ..errors import Busy, VifplugError
 from . import logs
 from .notify import Notifier, listening_sockets
 
@@ -134,16 +134,14 @@ class Vifplugd:
 
 def _open(service: type[Service], config: Config, events: Events) -> Service:
     """The service on its ledger; a damaged ledger is set aside and rebuilt first, and that is told."""
-    try:
-        return service(config, events)
-    except LedgerCorrupt as error:
-        from ..host.rebuild import rebuild
+    from ..host.rebuild import damage, rebuild
 
-        log.warning("the ledger is rebuilt: %s", error.message)
-        rebuilt = rebuild(config)
-        events.publish("ledger-rebuilt", rebuilt=msgspec.to_builtins(rebuilt))
-        log.warning("the ledger was rebuilt", extra=logs.fields(rebuilt=msgspec.to_builtins(rebuilt)))
-        return service(config, events)
+    if (found := damage(config)) is not None:  # opening it would not come across a bad page in its middle
+        log.warning("the ledger is damaged (%s): it is set aside and rebuilt", found)
+        rebuilt = msgspec.to_builtins(rebuild(config))
+        events.publish("ledger-rebuilt", rebuilt=rebuilt)
+        log.warning("the ledger was rebuilt", extra=logs.fields(rebuilt=rebuilt))
+    return service(config, events)
 
 
 @contextmanager

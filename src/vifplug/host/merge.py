@@ -97,6 +97,7 @@ class _Choosing:
                     continue
                 current[record.id] = record.generation
                 names[record.vif.devname] = record.id
+            row = self._of_this_boot(row)
             yield self._as_it_is_now(row) if source == "backup" else row, source
         for read in self._sources:
             for (vif_id, generation), why in read.unreadable.items():
@@ -118,6 +119,14 @@ class _Choosing:
             self._drop(row, "its unplug is in the log of script calls, later than the backup")
             return None
         return row, "backup" if best is self._backup else "ledger"
+
+    def _of_this_boot(self, row: Row) -> Row:
+        """No tap outlives its boot: what says otherwise of a VIF whose tap is there is damaged."""
+        record = row.record
+        if record.state is State.DEBT or record.id not in self._ours or not record.lost:
+            return row
+        record = msgspec.structs.replace(record, boot_id=self._this_boot, lost=False)
+        return msgspec.structs.replace(row, record=record)
 
     def _as_it_is_now(self, row: Row) -> Row:
         """A record from the backup, which knows nothing of what came after it."""

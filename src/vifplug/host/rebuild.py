@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,6 +40,7 @@ _ASIDE = "ledger.damaged-"
 #: in a folder that was set aside: the report, once the ledger in its place is whole
 _REPORT = "rebuilt.json"
 _WORK = "ledger.rebuilding"
+_MISSING = "it is not there, and this state directory has been used before"
 
 
 def rebuild(config: Config, *, boot_id: str | None = None) -> Rebuilt:
@@ -59,6 +60,15 @@ def rebuild(config: Config, *, boot_id: str | None = None) -> Rebuilt:
         return _Rebuilding(config, boot_id or RequestHost.here().boot_id).run()
 
 
+def damage(config: Config) -> str | None:
+    """What is wrong with the ledger, every page and record of it read; None when it is whole, or not there yet.
+
+    Opening a ledger reads little of it: a service asks this when it starts. Raises Busy and what ``rebuild`` does.
+    """
+    with Troubles(Path(config.state_dir) / _LEDGER, config.lock_wait).explained():
+        return _Rebuilding(config, RequestHost.here().boot_id).damage()
+
+
 class _Rebuilding:
     def __init__(self, config: Config, boot_id: str) -> None:
         self._config = config
@@ -70,16 +80,37 @@ class _Rebuilding:
         self._ended = 0
 
     def run(self) -> Rebuilt:
-        if any((self._state_dir / name).exists() for name in ("locks", *_PARTS)):  # else it was never used
-            with Gate(self._state_dir).alone(self._config.lock_wait):
-                self._clear_work()
-                try:
-                    if (rebuilt := self._replace()) is not None:
-                        return rebuilt
-                finally:
-                    shutil.rmtree(self._work, ignore_errors=True)
+        if self._was_used():
+            with self._alone():
+                if (rebuilt := self._replace()) is not None:
+                    return rebuilt
         with contextlib.closing(Ledger(self._state_dir, self._boot_id)) as ledger:
             return self._report(ledger, None, self._adopt(ledger, marked_devices()))
+
+    def damage(self) -> str | None:
+        if not self._was_used():
+            return None
+        with self._alone():
+            backup = self._read(self._state_dir, "backup", BACKUP, set(), set())
+            here = self._read(self._state_dir, "here", _LEDGER, set(), set())
+        return (
+            _damage(here, backup)
+            if here
+            else "it is not there, and this state directory has been used before"
+        )
+
+    def _was_used(self) -> bool:
+        return any((self._state_dir / name).exists() for name in ("locks", *_PARTS))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else uses the ledger's files, and there is a folder to work in."""
+        with Gate(self._state_dir).alone(self._config.lock_wait):
+            self._clear_work()
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._work, ignore_errors=True)
 
     def _clear_work(self) -> None:
         """What a rebuild that was killed had begun, and the scripts it was asking."""
@@ -103,7 +134,7 @@ class _Rebuilding:
         ids = {device.vif_id for device in devices}
         keys = set(backup.rows) if backup else set()
         here = self._read(self._state_dir, "here", _LEDGER, ids, keys)
-        if here is not None and (damage := self._damage(here, backup)) is None:
+        if here is not None and (damage := _damage(here, backup)) is None:
             self._close(here)
             return None
         if here is not None and here.version > len(MIGRATIONS) and here.ledger_id:
@@ -119,12 +150,7 @@ class _Rebuilding:
                 found = self._read(folder, str(number), _LEDGER, ids, keys)
                 sources += [found] if found else []
         if here is None:
-            damage = sources[0].damage if sources else None
-            damage = (
-                f"{damage or 'it is not there'}; a rebuild of it was interrupted"
-                if sources
-                else "it is not there"
-            )
+            damage = f"{sources[0].damage}; a rebuild of it was interrupted" if sources else _MISSING
         return self._build(
             merge(sources, backup, devices, self._boot_id), backup, aside, damage or "", devices
         )
@@ -205,16 +231,6 @@ class _Rebuilding:
         shutil.rmtree(copy)
         return msgspec.structs.replace(found, path=original, written=written)
 
-    def _damage(self, here: Salvaged, backup: Salvaged | None) -> str | None:
-        if here.damage is not None:
-            return here.damage
-        if backup is not None and (backup.generation or 0) > (here.generation or 0):
-            return (
-                f"it has come to generation {here.generation}, and its own backup to {backup.generation}: it lost what"
-                " was recorded last"
-            )
-        return None
-
     def _set_aside(self, damaged: bool) -> Path:
         """Move the damaged files to where nobody looks for a ledger, or finish doing so."""
         aside = self._aside(damaged)
@@ -264,6 +280,17 @@ class _Rebuilding:
             generation=ledger.generation(), vifs=sorted(vifs, key=lambda vif: vif.generation), not_restored=[],
             calls=0, ended=self._ended, seconds=time.monotonic() - self._began,
         )  # fmt: skip
+
+
+def _damage(here: Salvaged, backup: Salvaged | None) -> str | None:
+    if here.damage is not None:
+        return here.damage
+    if backup is not None and (backup.generation or 0) > (here.generation or 0):
+        return (
+            f"it has come to generation {here.generation}, and its own backup to {backup.generation}: it lost what"
+            " was recorded last"
+        )
+    return None
 
 
 def _write(path: Path, text: bytes) -> None:

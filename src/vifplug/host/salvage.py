@@ -135,7 +135,7 @@ def _read_meta(reader: _Reader, found: Salvaged) -> None:
 def _read_vifs(reader: _Reader, found: Salvaged, this_boot: str, ids: set[str], keys: set[Key]) -> None:
     present, _ = reader.all("SELECT name FROM pragma_table_info('vif')")
     known = {name for (name,) in present}
-    columns = ", ".join(name if name in known else "NULL" for name in COLUMNS.split(", "))
+    columns = ", ".join(name if name in known else "NULL" for name in (*COLUMNS.split(", "), "type"))
     wanted = dict.fromkeys(keys)
     for number, way in enumerate(_WAYS):
         rows, failed = reader.all(way)
@@ -156,7 +156,7 @@ def _read_vifs(reader: _Reader, found: Salvaged, this_boot: str, ids: set[str], 
         try:
             if not rows:
                 raise ValueError(failed)
-            found.rows[key] = _whole(read_row(rows[0], this_boot), rows[0])
+            found.rows[key] = _whole(rows[0], this_boot)
         except _INVALID as error:
             found.unreadable[key] = str(error)
 
@@ -173,13 +173,20 @@ def _keys(rows: list[tuple[Any, ...]]) -> Iterator[Key]:
             yield vif_id, generation
 
 
-def _whole(row: Row, columns: tuple[Any, ...]) -> Row:
-    """The row, if its parts agree. Raises ValueError when they do not."""
+def _whole(columns: tuple[Any, ...], this_boot: str) -> Row:
+    """The row, if it can be read and its parts agree. Raises ValueError and its like when not."""
+    *columns_of_row, type_ = columns
+    for value in columns_of_row:
+        if isinstance(value, str):
+            value.encode()  # a surrogate stands for a byte that is no text
+    row = read_row(tuple(columns_of_row), this_boot)
     record = row.record
     msgspec.convert(
         msgspec.to_builtins(record), type(record), strict=True
     )  # types that SQLite would not mind
     devname = columns[3]
+    if type_ not in (None, record.vif.type):  # the last on the page: what damaged the row's end shows here
+        raise ValueError(f"the record of {record.id} is of no VIF type")
     alike = {record.id, record.vif.id, record.request.id, (record.next_request or record.vif).id}
     if len(alike) > 1:
         raise ValueError(f"the record of {record.id} is about other VIFs too")
