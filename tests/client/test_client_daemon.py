@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from served import Served
-from vifplug.client import Client, client
+from vifplug.client import Answer, Client, client
 from vifplug.errors import (
     DaemonUnreachable,
     InvalidInput,
@@ -86,7 +86,7 @@ def test_a_vif_is_plugged_looked_at_changed_and_unplugged(world: World, host: Cl
     subprocess.run(["ip", "link", "set", TAP, "mtu", "1300"], check=True)
     [drift] = host.check(ID).drift
     assert (drift.what, drift.expected, drift.found) == ("device mtu", 1400, 1300)
-    assert host.repair(ID).changed and links()[TAP].mtu == 1400
+    assert host.repair(ID, seconds=5).changed and links()[TAP].mtu == 1400
     assert TAP in host.xml(ID)
     with world.host() as library:
         _same(library.list(), host.list())
@@ -132,7 +132,7 @@ def test_a_binding_comes_in_any_form_that_host_takes(host: Client, form: str) ->
         "text": json.dumps(plain, ensure_ascii=False),
         "bytes": json.dumps(plain).encode(),
         "Vif": read_binding(plain),
-        "answer": client.Answer(plain),
+        "answer": Answer(plain),
     }[form]
     assert host.plug(given).vif.details == {"note": "ü \U0001f600"}
     assert not host.plug(plain).changed
@@ -177,7 +177,7 @@ def test_steps_are_told_while_they_happen(world: World, daemon: Served, gate: Ca
     def tell(step: Any) -> None:
         steps.append(step)
         threads.add(threading.current_thread())
-        if (step.name, step.phase) == ("script plug", "begin"):
+        if (step.vif_id, step.name, step.phase) == (ID, "script plug", "begin"):
             begun(world)
             gate()  # the script goes on because its beginning has been told
 

@@ -155,7 +155,7 @@ def _check(service: Service, ask: Ask) -> CheckReport:
 
 
 def _repair(service: Service, ask: Ask) -> Plugged:
-    return service.repair(ask.path["id"], on_step=ask.on_step)
+    return service.repair(ask.path["id"], seconds=ask.query.get("seconds"), on_step=ask.on_step)
 
 
 def _forget(service: Service, ask: Ask) -> Forgotten:
@@ -276,7 +276,7 @@ ROUTES: tuple[Route, ...] = (
     Route(method="POST", path=f"{_ID}/check", role=Role.PLUGGER, handle=_check, answer=CheckReport,
           summary="Is it still as plugged? Asks the kernel and the script."),
     Route(method="POST", path=f"{_ID}/repair", role=Role.PLUGGER, handle=_repair, answer=Plugged,
-          summary="Bring a VIF that drifted back to what it was plugged as.", steps=True),
+          summary="Bring a VIF that drifted back to what it was plugged as.", query=_DEADLINE, steps=True),
     Route(method="POST", path=f"{_ID}/forget", role=Role.ADMIN, handle=_forget, answer=Forgotten,
           summary="Write off what a VIF owes, for a backend that is gone for good."),
     Route(method="POST", path="/v1/plug-all", role=Role.PLUGGER, handle=_plug_all, answer=PlugLine, kind=NDJSON,

@@ -175,9 +175,9 @@ class Service:
             )
         return report
 
-    def repair(self, vif_id: str, *, on_step: OnStep | None = None) -> Plugged:
+    def repair(self, vif_id: str, *, seconds: float | None = None, on_step: OnStep | None = None) -> Plugged:
         with self._verb("repair", vif_id, self._script_of(vif_id), on_step=on_step):
-            repaired = self.host.repair(vif_id)
+            repaired = self.host.repair(vif_id, seconds=seconds)
         if repaired.changed:
             self.events.publish("repaired", vif_id, seconds=repaired.seconds)
         return repaired
