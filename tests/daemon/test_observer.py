@@ -16,6 +16,8 @@ from collector import Collector, attributes
 from prometheus import value
 from vifplug.client import Client
 from vifplug.daemon import logs
+from vifplug.daemon.events import Events
+from vifplug.daemon.lanes import Lanes
 from vifplug.errors import VifplugError
 from watched import Watched
 from world import ID, World, binding
@@ -129,3 +131,14 @@ def test_paths_that_nobody_serves_are_one_series(world: World) -> None:
         text = watched.observer.metrics.text().decode()
     assert "nothing" not in text
     assert 'vifplug_http_requests_total{method="GET",route="(unknown)",status="404"} 3.0' in text
+
+
+def test_what_the_daemon_does_by_itself_is_a_trace_for_each_thing(world: World) -> None:
+    events, lanes = Events(), Lanes("test", 2, 2)
+    for number in (1, 2):
+        lanes.submit("", number, lambda: [events.publish("call"), events.publish("repaired")])
+    news = events.subscribe(0)
+    told = [event for _ in range(4) if (event := news.next(10)) is not None]
+    assert lanes.stop(10)
+    traces = [event.data["trace"] for event in told]
+    assert sorted(traces.count(trace) for trace in set(traces)) == [2, 2]

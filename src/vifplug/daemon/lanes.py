@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
+from ..script.tracecontext import TraceContext, within
+
 _log = logging.getLogger("vifplug.keeper")
 
 
@@ -70,7 +72,8 @@ class Lanes:
                     return
             lane, key, work = taken
             try:
-                work()
+                with within(TraceContext.new()):  # its scripts and its events are one trace
+                    work()
             except Exception:
                 _log.exception("a bug: work of %s was not to raise", key)
             finally:
