@@ -106,6 +106,13 @@ def test_the_library_is_there_for_programs_too(debian: Debian) -> None:
     assert said.split()[1] == debian.run("vifplug", "version", "--json").stdout.split('"')[3]
 
 
+def test_what_watches_the_daemon_comes_along(debian: Debian) -> None:
+    for file in ("grafana/vifplug.json", "prometheus/alerts.yaml"):
+        assert (
+            debian.run("cat", f"/usr/share/vifplug/{file}").stdout == (ROOT / "packaging" / file).read_text()
+        )
+
+
 @pytest.mark.parametrize("language", [[], ["--shell"]], ids=["Python", "sh"])
 def test_it_makes_new_mechanisms(debian: Debian, language: list[str]) -> None:
     place = f"/tmp/new{''.join(language)}"

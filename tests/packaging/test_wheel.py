@@ -35,6 +35,7 @@ def test_the_wheel_is_whole_and_its_scripts_run(tmp_path: Path) -> None:
         told = subprocess.run([script, "info"], capture_output=True, check=True)
         assert json.loads(told.stdout)["name"] == script.name
 
-    units = {path.name: path.read_bytes() for path in (site / "share/vifplug/systemd").iterdir()}
-    assert units == {path.name: path.read_bytes() for path in (ROOT / "packaging/systemd").iterdir()}
+    for part in ("systemd", "grafana", "prometheus"):
+        share = {path.name: path.read_bytes() for path in (site / "share/vifplug" / part).iterdir()}
+        assert share == {path.name: path.read_bytes() for path in (ROOT / "packaging" / part).iterdir()}
     assert {path.name for path in (site / "bin").iterdir()} == {"vifplug", "vifplugd"}
