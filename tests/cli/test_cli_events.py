@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cli_shell import Shell
 from vifplug.cli._events import text
+from vifplug.client.answers import Answer
 from vifplug.errors import VifplugError
 from watched import Watched
 from world import ID, World, binding
@@ -178,7 +179,7 @@ values = st.recursive(
     st.dictionaries(st.text(), values, max_size=5),
 )
 def test_there_are_words_for_any_event(kind: str, data: dict[str, object]) -> None:
-    assert isinstance(text(kind, data), str)
+    assert isinstance(text(kind, Answer(data)), str)
 
 
 @pytest.mark.parametrize(
@@ -197,12 +198,15 @@ def test_there_are_words_for_any_event(kind: str, data: dict[str, object]) -> No
         ("drift", {"drift": [], "message": "the script said no"}, "the script said no"),
         ("recovered", {"was": "plugging", "now": "unplugged", "message": None}, "was plugging, now unplugged"),
         ("recovered", {"was": "unplugging", "now": "debt", "message": "no answer"},
-         "was unplugging, now debt: no answer"),
+         "was unplugging, now debt; no answer"),
         ("plug-failed", {"error": {"code": "timed_out", "message": "not done after 30 s"}}, "not done after 30 s"),
         ("orphan-removed", {"device": "tap1"}, "device tap1"),
-        ("debt-owing", {"message": "no answer", "attempts": 3}, "no answer, attempts 3"),
+        ("repaired", {"drift": [{"what": "device mtu", "expected": 1500, "found": 1400}], "seconds": 0.5},
+         "device mtu: 1400 in place of 1500 in 500.0 ms"),
+        ("debt-owing", {"message": "no answer", "attempts": 3}, "no answer; attempts 3"),
         ("started", {}, ""),
     ],
 )  # fmt: skip
 def test_the_words_of_each_kind(kind: str, data: dict[str, object], words: str) -> None:
     assert text(kind, data) == words
+    assert text(kind, Answer(data)) == words  # as the client has it

@@ -62,23 +62,21 @@ def text(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "call":
         attempt = f", attempt {data['attempt']}" if data.get("attempt", 1) != 1 else ""
         return f"{data.get('script')} {data.get('verb')}: {data.get('outcome')}{took}{attempt}"
-    if kind in ("drift", "device-gone"):
-        if not data.get("drift") and not data.get("message"):
-            return "as it was plugged again"
-        words = [_drift(found) for found in data.get("drift") or ()]
-        return "; ".join([*words, str(data["message"])] if data.get("message") else words)
+    words = [_drift(found) for found in data.pop("drift", None) or ()]
     if kind == "recovered":
-        return _joined(f"was {data.get('was')}, now {data.get('now')}", data.get("message"))
+        words.append(f"was {data.pop('was', '?')}, now {data.pop('now', '?')}")
     error = data.pop("error", None)
     if isinstance(error, Mapping):
         return _joined(data.get("doing"), error.get("message") or error.get("code"))
-    words = [str(data.pop(name)) for name in ("type", "message") if data.get(name)]
+    words += [str(data.pop(name)) for name in ("type", "message") if data.get(name)]
     words += [
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}"
+        f"{name} {_short(value)}"
         for name, value in data.items()
         if name not in _LEFT_OUT and value is not None
     ]
-    return ", ".join(words) + took
+    if kind == "drift" and not words:
+        return "as it was plugged again"
+    return "; ".join(words) + took
 
 
 def _drift(found: Mapping[str, Any]) -> str:
@@ -89,7 +87,7 @@ def _drift(found: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     if value is None:
         return "nothing"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=dict)
 
 
 def _joined(*parts: object) -> str:
