@@ -195,6 +195,20 @@ def test_a_collector_that_hangs_blocks_nobody_and_memory_is_bounded(netns: None)
     assert otlp.delivered + otlp.dropped == 10_000
 
 
+def test_a_collector_that_hangs_holds_no_end_up(netns: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        otlp = Otlp(f"http://127.0.0.1:{silent.getsockname()[1]}", "host1", patience=0.5)
+        for _ in range(4096):  # eight batches
+            with Spans(otlp).verb("plug"):
+                pass
+        started = time.monotonic()
+        otlp.close(0.1)
+        assert time.monotonic() - started < 4 * 0.5
+    with Spans(otlp).verb("too late"):
+        pass
+    assert (otlp.delivered, otlp.dropped) == (0, 4097)
+
+
 def test_that_a_collector_is_back_is_said_once(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from .._version import __version__
@@ -51,6 +53,7 @@ class Otlp:
         self.dropped = 0
         self._waiting = 0
         self._down = False
+        self._give_up = math.inf
         self._address = address
         self._lock = threading.Lock()
         self._resource = Resource(
@@ -69,7 +72,7 @@ class Otlp:
     def __call__(self, span: Span) -> None:
         """Have a span delivered, some time."""
         with self._lock:
-            if self._waiting >= _QUEUE:
+            if self._waiting >= _QUEUE or self._give_up < math.inf:
                 self.dropped += 1
                 return
             self._waiting += 1
@@ -79,9 +82,16 @@ class Otlp:
         """Deliver now what waits; whether all of it was handed over in time."""
         return bool(self._processor.force_flush(int(seconds * 1000)))
 
-    def close(self) -> None:
-        """Deliver what waits, as far as the collector is quick to take it; takes at most about 10 s."""
+    def close(self, seconds: float = _PATIENCE) -> None:
+        """Deliver what waits, as far as that can be begun within ``seconds``; what comes later is dropped."""
+        with self._lock:
+            self._give_up = time.monotonic() + seconds
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own omission
+
+    @property
+    def too_late(self) -> bool:
+        """Whether nothing more may be begun."""
+        return time.monotonic() > self._give_up
 
     def ended(self, spans: int, delivered: bool) -> None:
         """A batch has been taken by the collector, or given up."""
@@ -138,8 +148,10 @@ def _counting(otlp: Otlp, endpoint: str, patience: float) -> OTLPSpanExporter:  
     class Counting(OTLPSpanExporter):
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             delivered = False
+            result = SpanExportResult.FAILURE
             try:
-                result = super().export(spans)
+                if not otlp.too_late:
+                    result = super().export(spans)
                 delivered = result is SpanExportResult.SUCCESS
             finally:
                 otlp.ended(len(spans), delivered)
