@@ -44,6 +44,7 @@ class Database:
                     self._refuse_lost()
                 self._open()
                 self._file = _identity(self.path)
+            self._gate.open()
         self._reading = threading.Lock()
         self._commits: Together[Write, Any] = Together(self._commit)
 
@@ -59,6 +60,7 @@ class Database:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+        self._gate.close()
 
     def write(self, write: Write) -> Any:
         """Do ``write`` in a transaction, on disk when this returns; what it returns is passed on.

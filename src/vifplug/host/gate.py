@@ -9,20 +9,37 @@ import contextlib
 import fcntl
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Busy
-from .locks import acquire
+from .locks import acquire, release
 
 _NAME = "ledger files"
 
 
 class Gate:
-    """The gate of one state directory, in the file that its locks are in."""
+    """The gate of one state directory, in the file that its locks are in. One thread at a time uses a Gate.
+
+    The file is opened once and stays open: a process that may open no more files can still record what it did.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "locks"
+        self._file: int | None = None
+
+    def open(self) -> int:
+        """Be ready: for who may find that no more files can be opened when it is time."""
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._closing = weakref.finalize(self, os.close, self._file)
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file = None
+            self._closing()
 
     @contextlib.contextmanager
     def shared(self, wait: float) -> Iterator[None]:
@@ -48,8 +65,10 @@ class Gate:
 
     @contextlib.contextmanager
     def _held(self, kind: int, wait: float) -> Iterator[bool]:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = self.open()
+        held = acquire(file, _NAME, time.monotonic() + wait, kind)
         try:
-            yield acquire(file, _NAME, time.monotonic() + wait, kind)
+            yield held
         finally:
-            os.close(file)
+            if held:
+                release(file, _NAME)

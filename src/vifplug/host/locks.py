@@ -102,8 +102,7 @@ class _Turn:
 
 def acquire(file: int, name: str, until: float, kind: int = fcntl.F_WRLCK) -> bool:
     """Lock the place of ``name`` in an open file, for oneself or (F_RDLCK) with others; False when it was too late."""
-    place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 2
-    wanted = _FLOCK.pack(kind, os.SEEK_SET, place, 1, 0)
+    wanted = _place(name, kind)
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -116,3 +115,13 @@ def acquire(file: int, name: str, until: float, kind: int = fcntl.F_WRLCK) -> bo
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
             return True
+
+
+def release(file: int, name: str) -> None:
+    """Let go of what ``acquire`` locked, while the file stays open."""
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, _place(name, fcntl.F_UNLCK))
+
+
+def _place(name: str, kind: int) -> bytes:
+    place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 2
+    return _FLOCK.pack(kind, os.SEEK_SET, place, 1, 0)

@@ -105,7 +105,7 @@ class _Rebuilding:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else uses the ledger's files, and there is a folder to work in."""
-        with Gate(self._state_dir).alone(self._config.lock_wait):
+        with contextlib.closing(Gate(self._state_dir)) as gate, gate.alone(self._config.lock_wait):
             self._clear_work()
             try:
                 yield
