@@ -225,6 +225,18 @@ class Stopping(DaemonError):
     exit_status = 75
 
 
+class Bug(DaemonError):
+    """vifplugd itself is wrong."""
+
+    code = "bug"
+    exit_status = 70
+
+    def __init__(
+        self, message: str = "this is a bug in vifplug; the daemon's log has the traceback", **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+
+
 class DaemonUnreachable(DaemonError):
     """Nobody answers at the socket, or the connection broke off."""
 

@@ -6,12 +6,13 @@ The OpenAPI description is made from this table, so the two cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..errors import InvalidInput, NotAllowed
+from ..errors import InvalidInput, NotAllowed, VifplugError
 from ..host.results import (
     CallRecord,
     CheckReport,
@@ -27,6 +28,8 @@ from ..host.results import (
 from ..host.steps import OnStep
 from ..model import read_bindings
 from ..model.learn import learn
+from . import privacy
+from .events import Event
 from .peers import Peer, Role
 from .service import Capabilities, Health, Service, Waited
 from .status import Status
@@ -123,6 +126,22 @@ class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # --- verbs ---------------------------------------------------------------------------------------
 
 
+def _is_open(service: Service, ask: Ask, vif_id: str) -> bool:
+    """Whether who asks may see all of the VIF."""
+    return ask.role is Role.ADMIN or service.is_open(ask.peer, ask.role, vif_id)
+
+
+@contextmanager
+def _discreet(service: Service, ask: Ask) -> Iterator[None]:
+    """What a script said of another user's VIF is not told."""
+    try:
+        yield
+    except VifplugError as error:
+        if _is_open(service, ask, ask.path["id"]):
+            raise
+        raise privacy.of_error(error) from None
+
+
 def _plug(service: Service, ask: Ask) -> Plugged:
     return service.plug(
         ask.body,
@@ -142,20 +161,25 @@ def _rehearse(service: Service, ask: Ask) -> Rehearsal:
 
 
 def _unplug(service: Service, ask: Ask) -> Unplugged:
-    return service.unplug(
-        ask.path["id"],
-        generation=ask.query.get("generation"),
-        seconds=ask.query.get("seconds"),
-        on_step=ask.on_step,
-    )
+    with _discreet(service, ask):
+        return service.unplug(
+            ask.path["id"],
+            generation=ask.query.get("generation"),
+            seconds=ask.query.get("seconds"),
+            on_step=ask.on_step,
+        )
 
 
 def _check(service: Service, ask: Ask) -> CheckReport:
-    return service.check(ask.path["id"])
+    with _discreet(service, ask):
+        report = service.check(ask.path["id"])
+    return report if _is_open(service, ask, ask.path["id"]) else privacy.of_check(report)
 
 
 def _repair(service: Service, ask: Ask) -> Plugged:
-    return service.repair(ask.path["id"], seconds=ask.query.get("seconds"), on_step=ask.on_step)
+    with _discreet(service, ask):
+        repaired = service.repair(ask.path["id"], seconds=ask.query.get("seconds"), on_step=ask.on_step)
+    return repaired if _is_open(service, ask, ask.path["id"]) else privacy.of_plugged(repaired)
 
 
 def _forget(service: Service, ask: Ask) -> Forgotten:
@@ -189,11 +213,16 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
     if which.all is True and ask.role < Role.ADMIN:
         raise NotAllowed("only an admin may unplug all VIFs of this host at once: name them")
     ids = None if which.ids is UNSET else which.ids
-    return lines(
-        lambda tell: service.unplug_all(
-            ids, on_done=lambda index, vif_id, answer: tell(Line.of(answer, index, vif_id))
-        )
-    )
+
+    def work(tell: Callable[[Line], None]) -> None:
+        def done(index: int, vif_id: str, answer: Unplugged | VifplugError) -> None:
+            if isinstance(answer, VifplugError) and not _is_open(service, ask, vif_id):
+                answer = privacy.of_error(answer)
+            tell(Line.of(answer, index, vif_id))
+
+        service.unplug_all(ids, on_done=done)
+
+    return lines(work)
 
 
 # --- look ----------------------------------------------------------------------------------------
@@ -244,7 +273,12 @@ def _events(service: Service, ask: Ask) -> Stream:
     after = ask.query.get("after")
     if after is None and ask.last_event is not None and ask.last_event.isdecimal():
         after = int(ask.last_event)
-    return server_sent(service.events.subscribe(after), ask.gone)
+    shown = _whole if ask.role is Role.ADMIN else privacy.of_event
+    return server_sent(service.events.subscribe(after), ask.gone, shown)
+
+
+def _whole(event: Event) -> Event:
+    return event
 
 
 def _metrics(service: Service, _: Ask) -> Raw:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..errors import InvalidInput, NotAllowed, TooBusy, VifplugError, from_dict
+from ..errors import Bug, InvalidInput, NotAllowed, TooBusy, VifplugError, from_dict
 from . import api
 from .observer import Observer
 from .peers import Peer, Role
@@ -38,10 +38,6 @@ class _MethodNotAllowed(VifplugError):
 
 class _TooLarge(InvalidInput):
     code = "too_large"
-
-
-class _Bug(VifplugError):
-    code = "bug"
 
 
 class Api(App):
@@ -108,7 +104,7 @@ class Api(App):
             return _failed(error)
         except Exception:
             log.exception("a bug: %s %s failed", head.method, _path(head))
-            return _failed(_Bug("this is a bug in vifplug; the daemon's log has the traceback"))
+            return _failed(Bug())
 
 
 def _route(head: Head, routes: list[api.Route]) -> api.Route:

@@ -16,7 +16,7 @@ import msgspec
 
 from .. import __version__
 from ..config import Config
-from ..errors import HostError, NotPlugged, Stopping, TimedOut, VifplugError
+from ..errors import HostError, NotPlugged, Stopping, TimedOut, TooBusy, VifplugError
 from ..host import Host
 from ..host.pool import side_by_side
 from ..host.results import (
@@ -36,14 +36,15 @@ from ..host.steps import OnStep
 from ..model import Vif, VifType, read_binding
 from ..model.learn import learn
 from ..script.contract import PROTOCOL
+from . import privacy
 from .activity import Activity
 from .admission import Admission
 from .events import Events
 from .peers import Peer, Role
 from .status import Status
 
-#: VIFs of one plug-all or unplug-all at work at once: the rest of the room is for others
-_SHARE = 4
+#: seconds between two words of being overloaded
+_OVERLOAD_TOLD = 1.0
 #: seconds after which a waiting caller looks at the record though no event came: another process may write it
 _LOOK_AGAIN = 1.0
 
@@ -87,7 +88,8 @@ class Service:
         self.config = host_config
         self.events = events
         self.activity = Activity()
-        self.admission = Admission(host_config.daemon)
+        self.admission = Admission(host_config.daemon, self._overloaded)
+        self._overload_told = 0.0
         self.started = time.time()
         #: how many connections the server has
         self.connections: Callable[[], int] = int
@@ -131,12 +133,10 @@ class Service:
 
     def plug(
         self, binding: Any, *, owner: int, seconds: float | None = None, refresh: bool = False,
-        on_step: OnStep | None = None, admitted: bool = False,
+        on_step: OnStep | None = None, patient: bool = False,
     ) -> Plugged:  # fmt: skip
         vif = _vif(binding)
-        with self._verb(
-            "plug", vif.id, vif.plug_script, on_step=on_step, admitted=admitted, vif_type=vif.type
-        ):
+        with self._verb("plug", vif.id, vif.plug_script, on_step=on_step, patient=patient, vif_type=vif.type):
             plugged = self.host.plug(vif, seconds=seconds, refresh=refresh, owner=owner)
         if plugged.changed:
             self.events.publish(
@@ -159,9 +159,9 @@ class Service:
 
     def unplug(
         self, vif_id: str, *, generation: int | None = None, seconds: float | None = None,
-        on_step: OnStep | None = None,
+        on_step: OnStep | None = None, patient: bool = False,
     ) -> Unplugged:  # fmt: skip
-        with self._verb("unplug", vif_id, self._script_of(vif_id), on_step=on_step):
+        with self._verb("unplug", vif_id, self._script_of(vif_id), on_step=on_step, patient=patient):
             unplugged = self.host.unplug(vif_id, generation=generation, seconds=seconds)
         self._unplugged(unplugged)
         return unplugged
@@ -212,20 +212,17 @@ class Service:
         self, vifs: list[Vif], *, owner: int, on_done: Callable[[int, Plugged | VifplugError], None]
     ) -> None:
         """Plug many; ``on_done`` gets each index with its answer, in the thread that did it."""
-        share = max(1, self.config.daemon.requests // _SHARE)
-        workers = min(self.config.workers, share, len(vifs))
-
         contexts = [copy_context() for _ in vifs]  # the caller's trace goes on in each
 
         def one(index: int) -> None:
             answer: Plugged | VifplugError
             try:
-                answer = contexts[index].run(self.plug, vifs[index], owner=owner, admitted=True)
+                answer = contexts[index].run(self.plug, vifs[index], owner=owner, patient=True)
             except VifplugError as error:
                 answer = error
             on_done(index, answer)
 
-        with self.admission.work(verbs=workers):
+        with self.admission.batch() as workers:
             side_by_side(one, range(len(vifs)), workers)
 
     def unplug_all(
@@ -233,20 +230,41 @@ class Service:
     ) -> None:
         """Unplug many, all on record for None; those without a script go together."""
         ids = list(dict.fromkeys([r.id for r in self.host.list()] if vif_ids is None else vif_ids))
-        place = {vif_id: index for index, vif_id in enumerate(ids)}
-        share = max(1, self.config.daemon.requests // _SHARE)
+        scripts = {vif_id: self._script_of(vif_id) for vif_id in ids}
+        plain = {vif_id: index for index, vif_id in enumerate(ids) if scripts[vif_id] is None}
+        contexts = [copy_context() for _ in ids]
 
-        def done(answer: Unplugged | VifplugError) -> None:
+        def unplugged(answer: Unplugged | VifplugError) -> None:
             if isinstance(answer, Unplugged):
                 self._unplugged(answer)
-                on_done(place[answer.id], answer.id, answer)
+                on_done(plain[answer.id], answer.id, answer)
 
-        with self.admission.work(verbs=min(share, max(1, len(ids)))), self.activity.verb("unplug-all"):
-            answers = self.host.unplug_all(ids, on_done=done)
-        for index, (vif_id, answer) in enumerate(zip(ids, answers, strict=True)):
-            if isinstance(answer, VifplugError):
-                self.events.publish("unplug-failed", vif_id, error=answer.as_dict())
-                on_done(index, vif_id, answer)
+        def together() -> None:
+            answers: builtins.list[Unplugged | VifplugError]
+            try:
+                with self._verb("unplug-all", patient=True):
+                    answers = self.host.unplug_all(plain, on_done=unplugged)
+            except VifplugError as error:
+                answers = [error] * len(plain)
+            for vif_id, answer in zip(plain, answers, strict=True):
+                if isinstance(answer, VifplugError):
+                    self.events.publish("unplug-failed", vif_id, error=answer.as_dict())
+                    on_done(plain[vif_id], vif_id, answer)
+
+        def one(index: int) -> None:
+            if index < 0:
+                together()
+                return
+            answer: Unplugged | VifplugError
+            try:
+                answer = contexts[index].run(self.unplug, ids[index], patient=True)
+            except VifplugError as error:
+                answer = error
+            on_done(index, ids[index], answer)
+
+        with self.admission.batch() as workers:
+            rest = [index for index, vif_id in enumerate(ids) if scripts[vif_id] is not None]
+            side_by_side(one, [*([-1] if plain else []), *rest], workers)
 
     # --- look --------------------------------------------------------------------------------
 
@@ -287,23 +305,23 @@ class Service:
         self, peer: Peer, role: Role, state: State | None, limit: int | None, after: int | None
     ) -> builtins.list[Record]:
         records = self.host.list(state, limit=limit, after=after)
-        return [_for(peer, role, record) for record in records]
+        return [record if _whose(peer, role, record) else privacy.of_record(record) for record in records]
 
     def show(self, peer: Peer, role: Role, vif_id: str) -> Record:
-        return _for(peer, role, self.host.show(vif_id))
+        record = self.host.show(vif_id)
+        return record if _whose(peer, role, record) else privacy.of_record(record)
+
+    def is_open(self, peer: Peer, role: Role, vif_id: str) -> bool:
+        """Whether this caller may see all of the VIF; nobody but admins of one that is not on record."""
+        try:
+            return role is Role.ADMIN or _whose(peer, role, self.host.show(vif_id))
+        except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
+            return False
 
     def calls(self, peer: Peer, role: Role, vif_id: str) -> builtins.list[CallRecord]:
         """Its script calls; those of other users' VIFs without what scripts said and answered."""
         calls = self.host.calls(vif_id)
-        if role is Role.ADMIN:
-            return calls
-        try:
-            owner = self.host.show(vif_id).owner
-        except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
-            owner = None
-        if owner == peer.uid:
-            return calls
-        return [msgspec.structs.replace(call, stderr="", reply=None, message=None) for call in calls]
+        return calls if self.is_open(peer, role, vif_id) else [privacy.of_call(call) for call in calls]
 
     def wait(
         self, peer: Peer, role: Role, vif_id: str, state: str, *, seconds: float, gone: Callable[[], bool]
@@ -321,7 +339,9 @@ class Service:
                 record = None
             now = record.state.value if record is not None else "unplugged"
             if now == state or (state == "settled" and now in ("plugged", "unplugged", "debt")):
-                return Waited(id=vif_id, state=now, vif=record and _for(peer, role, record))
+                if record is not None and not _whose(peer, role, record):
+                    record = privacy.of_record(record)
+                return Waited(id=vif_id, state=now, vif=record)
             left = until - time.monotonic()
             if self._stopping:
                 raise Stopping("vifplugd is being stopped: wait again in a moment", retry_after=2)
@@ -347,9 +367,12 @@ class Service:
     @contextmanager
     def _verb(
         self, verb: str, vif_id: str | None = None, script: str | None = None, *,
-        on_step: OnStep | None = None, admitted: bool = False, vif_type: VifType | None = None,
+        on_step: OnStep | None = None, patient: bool = False, vif_type: VifType | None = None,
     ) -> Iterator[None]:  # fmt: skip
-        """One verb: let in, shown while it runs, its outcome counted and, when it failed, told."""
+        """One verb: let in, shown while it runs, its outcome counted and, when it failed, told.
+
+        ``patient``: of many, it waits until there is room.
+        """
         began = time.monotonic()
         outcome = "done"
         self._listening.on_step = on_step
@@ -357,10 +380,12 @@ class Service:
             with ExitStack() as stack:
                 for around in self._around:
                     stack.enter_context(around(verb, vif_id, vif_type))
-                if not admitted:
-                    stack.enter_context(self.admission.work(script))
+                stack.enter_context(self.admission.work(script, patient=patient))
                 stack.enter_context(self.activity.verb(verb, vif_id))
                 yield
+        except (TooBusy, Stopping) as error:  # nothing was begun
+            outcome = error.code
+            raise
         except VifplugError as error:
             outcome = error.code
             if verb in ("plug", "update", "unplug", "repair"):
@@ -376,6 +401,13 @@ class Service:
             self._listening.on_step = None
             for listener in self._on_verb:
                 listener(verb, outcome, time.monotonic() - began)
+
+    def _overloaded(self, bound: str) -> None:
+        """Told now and then: who is refused again and again must not push everything else out of the stream."""
+        now = time.monotonic()
+        if now - self._overload_told >= _OVERLOAD_TOLD:
+            self._overload_told = now
+            self.events.publish("overloaded", bound=bound)
 
     def _script_of(self, vif_id: str) -> str | None:
         try:
@@ -419,21 +451,9 @@ def _await(next_event: Callable[[float], Any], vif_id: str, seconds: float) -> N
             return
 
 
-def _for(peer: Peer, role: Role, record: Record) -> Record:
-    """The record as this caller may see it: what another user's VIF was bound with may be a secret."""
-    if role is Role.ADMIN or record.owner == peer.uid:
-        return record
-    hidden = {
-        name: msgspec.structs.replace(vif, details={})
-        for name in ("vif", "request", "next_request")
-        if (vif := getattr(record, name)) is not None
-    }
-    return msgspec.structs.replace(record, **hidden, error=_code_alone(record.error))
-
-
-def _code_alone(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What went wrong without the words of the script, which may quote what it was given."""
-    return error and {"code": error.get("code", "failed"), "message": "told to the VIF's owner and to admins"}
+def _whose(peer: Peer, role: Role, record: Record) -> bool:
+    """Whether the VIF is this caller's, as every VIF is an admin's."""
+    return role is Role.ADMIN or record.owner == peer.uid
 
 
 learn(Capabilities, Health, Waited)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -12,16 +13,17 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from ..errors import VifplugError
+from ..errors import Bug, VifplugError
 from ..host.results import Plugged, Step, Unplugged
 from ..model.learn import learn
-from .events import Subscription
+from .events import Event, Subscription
 
 #: seconds of silence after which a stream of events shows that it lives
 _HEARTBEAT = 15.0
 #: seconds after which it looks whether its reader is still there
 _LOOK_UP = 2.0
 
+_log = logging.getLogger("vifplug.daemon")
 _encode = msgspec.json.Encoder(enc_hook=repr).encode  # a value that was refused may be anything
 
 
@@ -67,6 +69,9 @@ def lines(work: Callable[[Callable[[Line], None]], Any]) -> Iterator[bytes]:
             work(told.put)
         except VifplugError as error:
             told.put(Line(error=error.as_dict()))
+        except Exception:
+            _log.exception("a bug: what was asked for line by line failed")
+            told.put(Line(error=Bug().as_dict()))
         finally:
             told.put(None)
 
@@ -79,8 +84,13 @@ def _told(told: queue.SimpleQueue[Line | None]) -> Iterator[bytes]:
         yield _encode(line) + b"\n"
 
 
-def server_sent(news: Subscription, gone: Callable[[], bool]) -> Iterator[bytes]:
-    """Events as a text/event-stream (the HTML standard, server-sent events); a comment now and then."""
+def server_sent(
+    news: Subscription, gone: Callable[[], bool], shown: Callable[[Event], Event]
+) -> Iterator[bytes]:
+    """Events as a text/event-stream (the HTML standard, server-sent events); a comment now and then.
+
+    Ends when the stream of events does, or its reader has ``gone``. ``shown`` gives an event as the reader may see it.
+    """
     yield b": vifplugd\n\n"
     missed = 0
     spoke = time.monotonic()
@@ -90,7 +100,11 @@ def server_sent(news: Subscription, gone: Callable[[], bool]) -> Iterator[bytes]
             yield b": %d events were missed\n\n" % (news.missed - missed)
             missed = news.missed
         if event is not None:
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), _encode(event))
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (
+                event.number,
+                event.kind.encode(),
+                _encode(shown(event)),
+            )
         elif time.monotonic() - spoke >= _HEARTBEAT:
             yield b": alive\n\n"
         else:
