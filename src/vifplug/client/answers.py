@@ -386,7 +386,7 @@ class Waited(Answer, parts={"vif": Record}):
 
 
 class Event(Answer):
-    """One thing that happened on the host: see docs/client.md for the kinds."""
+    """One thing that happened on the host: docs/observing.md has the kinds."""
 
     __slots__ = ()
     number: int
