@@ -231,7 +231,7 @@ class Keeper:
 
     def _drifted(self, vif_id: str, drift: list[Drift]) -> None:
         trouble = self._troubles.setdefault(vif_id, Trouble())
-        repairs = self._settings.on_drift == "repair"
+        repairs = self._settings.on_drift == "repair" and all(one.what != "record" for one in drift)
         wait = trouble.wait(time.monotonic()) if repairs else 0.0
         if trouble.told != drift and not (wait and trouble.told is not None):
             trouble.told = drift

@@ -28,7 +28,8 @@ class Drifts:
         """What is not as it was plugged; None while a call is at work on the VIF.
 
         Nothing for a VIF that is not plugged, or that a reboot took: that is for others to see to. A change
-        that failed counts, as its backend may not be as it was.
+        that failed counts ("last change"), as its backend may not be as it was; and a record that a rebuilt
+        ledger does not know whole ("record"), which nobody can repair but by plugging.
         """
         with self._locks.try_vif(vif_id) as free:
             if not free:
@@ -68,5 +69,6 @@ class Drifts:
             return []
         drift = self._devices.drift(record.vif, row.master, links)
         if record.error is not None:
-            drift.append(Drift(what="last change", expected="done", found=record.error.get("message")))
+            what, expected = ("record", "whole") if "known_from" in record.error else ("last change", "done")
+            drift.append(Drift(what=what, expected=expected, found=record.error.get("message")))
         return drift
