@@ -184,15 +184,15 @@ def test_a_collector_that_is_down_holds_nothing_up_and_is_counted(
 
 def test_a_collector_that_hangs_blocks_nobody_and_memory_is_bounded(netns: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens and never answers
-        otlp = Otlp(f"http://127.0.0.1:{silent.getsockname()[1]}", "host1", patience=0.2)
+        otlp = Otlp(f"http://127.0.0.1:{silent.getsockname()[1]}", "host1", patience=1.0)
         started = time.monotonic()
-        for _ in range(10_000):
+        for _ in range(5000):
             with Spans(otlp).verb("plug"):
                 pass
-        assert time.monotonic() - started < 5  # with all that encoding beside it
+        assert time.monotonic() - started < 6  # waiting for each of its ten batches would take ten
         assert otlp.dropped > 0
-        otlp.close()
-    assert otlp.delivered + otlp.dropped == 10_000
+        otlp.close(0)
+    assert otlp.delivered + otlp.dropped == 5000
 
 
 def test_a_collector_that_hangs_holds_no_end_up(netns: None) -> None:
