@@ -33,8 +33,9 @@ def configuration(world: World, more: str = "", **daemon: Any) -> str:
 class Served:
     """The daemon with the configuration in a file, from ``start`` to ``stop``."""
 
-    def __init__(self, config: Path, socket_path: str) -> None:
+    def __init__(self, config: Path, socket_path: str, *options: str) -> None:
         self.config = config
+        self._options = options
         self.socket = socket_path
         self.process: subprocess.Popen[bytes] | None = None
         self._log = config.with_suffix(".log")
@@ -62,7 +63,7 @@ class Served:
             told.settimeout(0.2)
             environ = {name: value for name, value in os.environ.items() if not name.startswith("VIFPLUG_")}
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vifplug.daemon", "--config", str(self.config)],
+                [sys.executable, "-m", "vifplug.daemon", "--config", str(self.config), *self._options],
                 env={**environ, "NOTIFY_SOCKET": str(ready)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -22,7 +22,7 @@ class RemoteHost(Client):
     @classmethod
     def at(cls, path: str, *, on_step: Callable[[Step], None] | None, anyway: bool) -> RemoteHost | None:
         """The daemon at this socket; without one None, or its error when it is wanted ``anyway``."""
-        remote = cls(path, on_step=on_step)
+        remote = cls(path, on_step=on_step, timeout=None)  # as long as the daemon works, as Host would too
         try:
             remote.connect()
         except (NobodyListens, InvalidInput):  # where no socket can be, no daemon is

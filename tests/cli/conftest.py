@@ -28,8 +28,9 @@ def vifplug(
     if through == "library":
         yield shell
         return
-    with Served(shell.config, shell.socket):
+    with Served(shell.config, shell.socket, "--debug") as daemon:
         yield shell
+        assert '"path": "/v1/' in daemon.log(), "the daemon was asked"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 
 from cli_shell import Ended, Shell
 from client.stand_in import json_answer, stand_in
-from served import Served
+from served import Served, configuration
 from vifplug import __version__
 from vifplug.host import results
 from vifplug.model.vif import Ethernet
@@ -196,6 +196,38 @@ def test_who_may_not_use_the_socket_is_told_whom_to_ask(vifplug: Shell, daemon: 
     )
     assert ended.returncode == 77, ended.stderr
     assert "usermod -aG vifplug nobody" in ended.stderr and len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.real_root
+def test_another_user_does_what_its_role_lets_it(vifplug: Shell) -> None:
+    """As an ordinary user. The program is loaded while it is still root."""
+    folder = vifplug.world.folder
+    folder.chmod(0o755)
+    vifplug.config.write_text(configuration(vifplug.world, readers=["*"], socket=f"{folder}/open.sock"))
+    file = vifplug.file(binding(vif_details={"password": "hunter2"}))
+    program = (
+        "import os, sys, pwd, locale, tempfile, vifplug.remote, vifplug.cli.show, vifplug.cli.plug\n"
+        "from vifplug.cli._frame import run\n"
+        "assert run(['config']) == 0 == run(['xml', sys.argv[1]])\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(run(sys.argv[2:]))"
+    )
+
+    def as_nobody(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, file, *args], capture_output=True, text=True, check=False
+        )
+
+    with Served(vifplug.config, f"{folder}/open.sock"):
+        assert vifplug("plug", file).status == 0
+        assert "hunter2" in vifplug("show", ID).out
+        shown = as_nobody("show", ID)
+        assert shown.returncode == 0, shown.stderr
+        assert f"{ID}
+state " in re.sub(" +", " ", shown.stdout) and "hunter2" not in shown.stdout
+        for arguments in (["plug", file], ["unplug", ID], ["gc"]):
+            refused = as_nobody(*arguments)
+            assert refused.returncode == 77 and len(refused.stderr.splitlines()) == 1
+    assert TAP in links()
 
 
 def test_the_version_of_the_daemon_is_told_too(vifplug: Shell, daemon: Served) -> None:

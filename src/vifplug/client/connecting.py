@@ -9,8 +9,8 @@ import struct
 from ..errors import DaemonUnreachable, InvalidInput, NotAllowed
 
 
-def connected(path: str, timeout: float | None) -> socket.socket:
-    """A socket connected to *path*; ``timeout``: seconds to wait for it, None for ever.
+def connected(path: str, timeout: float) -> socket.socket:
+    """A socket connected to *path*; ``timeout``: seconds to wait for that.
 
     Raises NotAllowed, InvalidInput or DaemonUnreachable.
     """
@@ -20,10 +20,9 @@ def connected(path: str, timeout: float | None) -> socket.socket:
     try:
         # Python's own timeout makes the socket non-blocking, and connect(2) then fails with EAGAIN where it
         # should wait for its turn: when more ask at once than listen(2) queues. Linux heeds SO_SNDTIMEO here.
-        if timeout is not None:
-            microseconds = max(1, round(timeout * 1_000_000))
-            value = struct.pack("ll", microseconds // 1_000_000, microseconds % 1_000_000)
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        microseconds = max(1, round(timeout * 1_000_000))
+        value = struct.pack("ll", microseconds // 1_000_000, microseconds % 1_000_000)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         found.connect(path)
     except (OSError, ValueError) as error:
         found.close()

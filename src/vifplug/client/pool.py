@@ -9,6 +9,8 @@ from .transport import Connection
 
 #: connections kept open while nobody uses them
 _KEPT = 16
+#: seconds to wait for a connection at most: vifplugd takes one as it comes, or says that it has too many
+_CONNECT = 30.0
 
 
 class Pool:
@@ -16,7 +18,7 @@ class Pool:
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self.path = path
-        self._timeout = timeout
+        self._timeout = _CONNECT if timeout is None else min(timeout, _CONNECT)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._streams: set[Connection] = set()

@@ -28,14 +28,14 @@ class Broken(DaemonUnreachable):
 class Connection:
     """One connection: a request, its whole answer, then the next; used by one thread at a time.
 
-    ``timeout``: seconds to wait for the connection; None for ever.
+    ``timeout``: seconds to wait for the connection.
     """
 
-    def __init__(self, path: str, timeout: float | None) -> None:
+    def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         #: whether a whole answer has come over it before
         self.used = False
-        self._timeout = timeout
+        self._timeout: float | None = timeout
         self._socket = connected(path, timeout)
         self._buffer = bytearray()
         self._answered = False
