@@ -194,6 +194,21 @@ def test_it_runs_and_answers_once_installed(service: Service) -> None:
         assert host.health().status == "ok"
 
 
+def test_an_ordinary_user_plugs_as_a_member_of_the_group_and_not_otherwise(service: Service) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534")
+    plug = ("vifplug", "plug", "-")
+    stranger = service.system.run(
+        *nobody, "--clear-groups", *plug, stdin=json.dumps(binding(script=None)), check=False
+    )
+    assert "'usermod -aG vifplug nobody'" in stranger.stderr
+    assert service.links() == []
+
+    member = (*nobody, "--groups=vifplug")
+    told = service.system.run(*member, *plug, stdin=json.dumps(binding(script=None)))
+    assert f'<target dev="{TAP}" managed="no" />' in told.stdout
+    service.system.run(*member, "vifplug", "unplug", ID)
+
+
 @pytest.mark.parametrize(
     ("script", "details"),
     [("linux-bridge", {"bridge": "br0", "create_bridge": True}), ("routed", {})],
