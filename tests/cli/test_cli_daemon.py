@@ -222,8 +222,7 @@ def test_another_user_does_what_its_role_lets_it(vifplug: Shell) -> None:
         assert "hunter2" in vifplug("show", ID).out
         shown = as_nobody("show", ID)
         assert shown.returncode == 0, shown.stderr
-        assert f"{ID}
-state " in re.sub(" +", " ", shown.stdout) and "hunter2" not in shown.stdout
+        assert re.search(rf"^id +{ID}$", shown.stdout, re.MULTILINE) and "hunter2" not in shown.stdout
         for arguments in (["plug", file], ["unplug", ID], ["gc"]):
             refused = as_nobody(*arguments)
             assert refused.returncode == 77 and len(refused.stderr.splitlines()) == 1
