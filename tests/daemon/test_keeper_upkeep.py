@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -443,3 +444,31 @@ def test_a_keeper_that_is_stuck_is_not_alive(world: World, monkeypatch: pytest.M
             assert time.monotonic() < until
         go_on.set()
         assert keeper.stop(PATIENCE)
+
+
+def test_a_ledger_that_changed_is_backed_up(world: World) -> None:
+    with kept(world, Daemon(interval=86400, backup_every=0.05)) as one:
+        one.host.plug(binding())
+        until = time.monotonic() + PATIENCE
+        while _backed_up(world) != [ID]:
+            assert time.monotonic() < until
+
+
+def _backed_up(world: World) -> list[str]:
+    backup = Path(world.config.state_dir, "ledger.backup")
+    if not backup.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"file:{backup}?mode=ro", uri=True)) as ledger:
+        return [vif_id for (vif_id,) in ledger.execute("SELECT id FROM vif")]
+
+
+def test_a_backup_that_cannot_be_made_is_told(world: World) -> None:
+    in_its_place = Path(world.config.state_dir, "ledger.backup")
+    in_its_place.mkdir(mode=0o700, parents=True)
+    in_its_place.parent.chmod(0o700)
+    (in_its_place / "something").touch()
+    with kept(world, Daemon(interval=86400, backup_every=0.05)) as one:
+        one.host.plug(binding())
+        told = one.hear("ledger-backup-failed")
+        assert "ledger.backup" in told.data["error"]["message"]
+        assert one.keeper.alive

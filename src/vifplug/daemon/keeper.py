@@ -79,6 +79,7 @@ class Keeper:
             "debts": self._debts,
             "compare": self._compare,
             "tidy": self._tidy,
+            "backup": self._backup,
         }
         self._chore_due = dict.fromkeys(self._chores, 0.0)
         at_work = affordable(_AT_WORK)
@@ -382,6 +383,15 @@ class Keeper:
             self._events.publish("orphan-removed", device=name)
         self._host.recovery.prune_calls()
         return self._settings.interval
+
+    def _backup(self) -> float:
+        """A backup of a ledger that changed since the last one."""
+        try:
+            self._host.backup()
+        except VifplugError as error:
+            self._events.publish("ledger-backup-failed", error=error.as_dict())
+            raise
+        return self._settings.backup_every
 
 
 def _lane(record: Record) -> str:

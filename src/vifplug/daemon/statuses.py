@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import VifplugError
+from ..errors import ScriptFailed, VifplugError
 
 #: by the error's code; what is not here is 500
 _STATUSES = {
@@ -35,4 +35,6 @@ ALL = sorted({*_STATUSES.values(), 500})
 
 
 def status_of(error: VifplugError) -> int:
+    if isinstance(error, ScriptFailed):  # it shares its code with what has no better one
+        return 502
     return _STATUSES.get(error.code, 500)
