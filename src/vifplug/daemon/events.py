@@ -24,7 +24,7 @@ class Event(Struct, frozen=True, kw_only=True):
     number: int
     #: seconds since 1970
     time: float
-    #: "plugged", "unplugged", "call", "drift", … (docs/daemon.md lists them)
+    #: "plugged", "unplugged", "call", "drift", … (docs/observing.md lists them)
     kind: str
     vif_id: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
