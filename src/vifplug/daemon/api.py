@@ -6,8 +6,7 @@ The OpenAPI description is made from this table, so the two cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -26,10 +25,9 @@ from ..host.results import (
     Unplugged,
 )
 from ..host.steps import OnStep
-from ..model import read_bindings
+from ..model import read_binding, read_bindings
 from ..model.learn import learn
 from . import privacy
-from .events import Event
 from .peers import Peer, Role
 from .service import Capabilities, Health, Service, Waited
 from .status import Status
@@ -68,6 +66,7 @@ class Raw(Struct, frozen=True):
     kind: str
 
 
+T = TypeVar("T")
 Stream = Iterator[bytes]
 Handler = Callable[[Service, Ask], Any]
 
@@ -126,34 +125,40 @@ class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # --- verbs ---------------------------------------------------------------------------------------
 
 
-def _is_open(service: Service, ask: Ask, vif_id: str) -> bool:
-    """Whether who asks may see all of the VIF."""
-    return ask.role is Role.ADMIN or service.is_open(ask.peer, ask.role, vif_id)
-
-
-@contextmanager
-def _discreet(service: Service, ask: Ask) -> Iterator[None]:
-    """What a script said of another user's VIF is not told."""
+def _as_may_be_seen(
+    service: Service, ask: Ask, vif_id: str, work: Callable[[OnStep | None], T], of: Callable[[T], T]
+) -> T:
+    """What comes of a verb, as who asks may see it: what was said of another user's VIF is its owner's."""
+    if not service.is_others(ask.peer, ask.role, vif_id):
+        return work(ask.on_step)
+    on_step = ask.on_step
     try:
-        yield
+        return of(work(on_step and (lambda step: on_step(privacy.of_step(step)))))
     except VifplugError as error:
-        if _is_open(service, ask, ask.path["id"]):
-            raise
         raise privacy.of_error(error) from None
 
 
+def _whole(answer: T) -> T:
+    return answer
+
+
 def _plug(service: Service, ask: Ask) -> Plugged:
-    return service.plug(
-        ask.body,
-        owner=ask.peer.uid,
-        seconds=ask.query.get("seconds"),
-        refresh=ask.query.get("refresh", False),
-        on_step=ask.on_step,
-    )
+    vif = read_binding(ask.body)
+    seconds, refresh = ask.query.get("seconds"), ask.query.get("refresh", False)
+
+    def work(on_step: OnStep | None) -> Plugged:
+        return service.plug(vif, owner=ask.peer.uid, seconds=seconds, refresh=refresh, on_step=on_step)
+
+    return _as_may_be_seen(service, ask, vif.id, work, _whole)
 
 
 def _update(service: Service, ask: Ask) -> Plugged:
-    return service.update(ask.body, seconds=ask.query.get("seconds"), on_step=ask.on_step)
+    vif = read_binding(ask.body)
+
+    def work(on_step: OnStep | None) -> Plugged:
+        return service.update(vif, seconds=ask.query.get("seconds"), on_step=on_step)
+
+    return _as_may_be_seen(service, ask, vif.id, work, _whole)
 
 
 def _rehearse(service: Service, ask: Ask) -> Rehearsal:
@@ -161,25 +166,26 @@ def _rehearse(service: Service, ask: Ask) -> Rehearsal:
 
 
 def _unplug(service: Service, ask: Ask) -> Unplugged:
-    with _discreet(service, ask):
-        return service.unplug(
-            ask.path["id"],
-            generation=ask.query.get("generation"),
-            seconds=ask.query.get("seconds"),
-            on_step=ask.on_step,
-        )
+    vif_id, generation, seconds = ask.path["id"], ask.query.get("generation"), ask.query.get("seconds")
+
+    def work(on_step: OnStep | None) -> Unplugged:
+        return service.unplug(vif_id, generation=generation, seconds=seconds, on_step=on_step)
+
+    return _as_may_be_seen(service, ask, vif_id, work, privacy.of_unplugged)
 
 
 def _check(service: Service, ask: Ask) -> CheckReport:
-    with _discreet(service, ask):
-        report = service.check(ask.path["id"])
-    return report if _is_open(service, ask, ask.path["id"]) else privacy.of_check(report)
+    vif_id = ask.path["id"]
+    return _as_may_be_seen(service, ask, vif_id, lambda _: service.check(vif_id), privacy.of_check)
 
 
 def _repair(service: Service, ask: Ask) -> Plugged:
-    with _discreet(service, ask):
-        repaired = service.repair(ask.path["id"], seconds=ask.query.get("seconds"), on_step=ask.on_step)
-    return repaired if _is_open(service, ask, ask.path["id"]) else privacy.of_plugged(repaired)
+    vif_id, seconds = ask.path["id"], ask.query.get("seconds")
+
+    def work(on_step: OnStep | None) -> Plugged:
+        return service.repair(vif_id, seconds=seconds, on_step=on_step)
+
+    return _as_may_be_seen(service, ask, vif_id, work, privacy.of_plugged)
 
 
 def _forget(service: Service, ask: Ask) -> Forgotten:
@@ -214,10 +220,12 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
         raise NotAllowed("only an admin may unplug all VIFs of this host at once: name them")
     ids = None if which.ids is UNSET else which.ids
 
+    others = {vif_id for vif_id in ids or () if service.is_others(ask.peer, ask.role, vif_id)}
+
     def work(tell: Callable[[Line], None]) -> None:
         def done(index: int, vif_id: str, answer: Unplugged | VifplugError) -> None:
-            if isinstance(answer, VifplugError) and not _is_open(service, ask, vif_id):
-                answer = privacy.of_error(answer)
+            if vif_id in others:
+                answer = privacy.of_unplugged_or_not(answer)
             tell(Line.of(answer, index, vif_id))
 
         service.unplug_all(ids, on_done=done)
@@ -275,10 +283,6 @@ def _events(service: Service, ask: Ask) -> Stream:
         after = int(ask.last_event)
     shown = _whole if ask.role is Role.ADMIN else privacy.of_event
     return server_sent(service.events.subscribe(after), ask.gone, shown)
-
-
-def _whole(event: Event) -> Event:
-    return event
 
 
 def _metrics(service: Service, _: Ask) -> Raw:

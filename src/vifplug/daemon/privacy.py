@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..errors import ScriptError, VifplugError
-from ..host.results import CallRecord, CheckReport, Drift, Plugged, Record
+from ..host.results import CallRecord, CheckReport, Drift, Plugged, Record, Step, Unplugged
 from .events import Event
 
 _HIDDEN = "told to the VIF's owner and to admins"
@@ -30,6 +30,18 @@ def of_call(call: CallRecord) -> CallRecord:
 
 def of_plugged(plugged: Plugged) -> Plugged:
     return replace(plugged, vif=replace(plugged.vif, details={}))
+
+
+def of_unplugged(unplugged: Unplugged) -> Unplugged:
+    return replace(unplugged, notes=[_HIDDEN for _ in unplugged.notes])
+
+
+def of_unplugged_or_not(answer: Unplugged | VifplugError) -> Unplugged | VifplugError:
+    return of_error(answer) if isinstance(answer, VifplugError) else of_unplugged(answer)
+
+
+def of_step(step: Step) -> Step:
+    return replace(step, text=_HIDDEN) if step.phase == "failed" else step
 
 
 def of_check(report: CheckReport) -> CheckReport:

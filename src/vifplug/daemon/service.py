@@ -311,17 +311,22 @@ class Service:
         record = self.host.show(vif_id)
         return record if _whose(peer, role, record) else privacy.of_record(record)
 
-    def is_open(self, peer: Peer, role: Role, vif_id: str) -> bool:
-        """Whether this caller may see all of the VIF; nobody but admins of one that is not on record."""
+    def is_others(self, peer: Peer, role: Role, vif_id: str) -> bool:
+        """Whether the VIF is on record, and not this caller's to see all of."""
         try:
-            return role is Role.ADMIN or _whose(peer, role, self.host.show(vif_id))
-        except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
+            return role is not Role.ADMIN and not _whose(peer, role, self.host.show(vif_id))
+        except NotPlugged:
             return False
 
     def calls(self, peer: Peer, role: Role, vif_id: str) -> builtins.list[CallRecord]:
         """Its script calls; those of other users' VIFs without what scripts said and answered."""
         calls = self.host.calls(vif_id)
-        return calls if self.is_open(peer, role, vif_id) else [privacy.of_call(call) for call in calls]
+        try:
+            if role is Role.ADMIN or _whose(peer, role, self.host.show(vif_id)):
+                return calls
+        except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
+            pass
+        return [privacy.of_call(call) for call in calls]
 
     def wait(
         self, peer: Peer, role: Role, vif_id: str, state: str, *, seconds: float, gone: Callable[[], bool]
