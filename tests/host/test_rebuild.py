@@ -178,7 +178,8 @@ def test_a_guest_never_heard_of_has_no_address_on_record(checking: World) -> Non
 
 def test_a_script_that_says_yes_to_everything_is_not_believed(checking: World) -> None:
     checking.script(
-        "yes", '#!/bin/sh\n[ "$1" = info ] && echo \'{"verbs": ["plug", "unplug", "check"]}\'\nexit 0\n'
+        "yes",
+        '#!/bin/sh\n[ "$1" = info ] && echo \'{"name": "x", "verbs": ["plug", "unplug", "check"]}\'\nexit 0\n',
     )
     with checking.host() as host:
         host.plug(binding())
@@ -206,7 +207,7 @@ def test_of_two_scripts_that_know_a_vif_none_is_taken_and_both_are_named(checkin
 def test_a_script_that_hangs_is_ended_and_does_not_know_it(checking: World) -> None:
     checking.script(
         "slow",
-        '#!/bin/sh\n[ "$1" = info ] && echo \'{"verbs": ["plug", "unplug", "check"]}\' && exit\nsleep 60',
+        '#!/bin/sh\n[ "$1" = info ] && echo \'{"name": "x", "verbs": ["plug", "unplug", "check"]}\' && exit\nsleep 60',
     )
     deadlines = msgspec.structs.replace(checking.config.deadlines, check=0.3)
     config = msgspec.structs.replace(checking.config, deadlines=deadlines)

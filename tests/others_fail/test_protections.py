@@ -115,6 +115,34 @@ ROWS = [
         ["host/test_devices.py::test_a_maker_killed_before_the_end_leaves_nothing"],
     ),
     Row(
+        "nothing is written to a ledger that has been replaced",
+        "host/database.py",
+        "if _identity(self.path) != self._file:",
+        "if _identity(self.path) is None:",
+        ["host/test_rebuild.py::test_a_host_that_was_open_meanwhile_writes_nowhere_and_spoils_nothing"],
+    ),
+    Row(
+        "a damaged ledger never takes the place of its backup",
+        "host/backup.py",
+        "copy(self._database.path, self._target, self._check)",
+        "copy(self._database.path, self._target)",
+        ["host/test_backup.py::test_a_damaged_ledger_is_no_backup"],
+    ),
+    Row(
+        "a rebuilt ledger knows of a backup's VIF only what is still true",
+        "host/merge.py",
+        'yield self._as_it_is_now(row) if source == "backup" else row, source',
+        "yield row, source",
+        ["host/test_rebuild.py::test_a_vif_in_the_middle_when_the_backup_was_made_is_not_taken_from_its_guest_later"],
+    ),
+    Row(
+        "a script that says yes to everything is not believed",
+        "host/adoption.py",
+        "return not self.says_ok(script, row, nobody)",
+        "return True",
+        ["host/test_rebuild.py::test_a_script_that_says_yes_to_everything_is_not_believed"],
+    ),
+    Row(
         "a reboot is noticed, by boot id",
         "host/rows.py",
         "lost=boot_id != this_boot",
@@ -186,7 +214,7 @@ ROWS = [
     Row(
         "logs per call, kept",
         "host/ledger.py",
-        "[(call.vif_id, call.started, _json(call)) for call in calls],",
+        "[(call.vif_id, call.started, as_json(call)) for call in calls],",
         "[],",
         ["host/test_plug.py::test_the_log_of_a_call_says_what_it_printed_and_how_it_ended"],
     ),
