@@ -833,6 +833,57 @@ def test_a_full_disk_is_said_and_nothing_is_lost(checking: World) -> None:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
+def test_however_little_room_there_is_it_is_rebuilt_or_said_and_then_rebuilt_when_there_is(
+    checking: World,
+) -> None:
+    """A disk with a little more room each time: it runs full at every stage of a rebuild."""
+    disk = checking.folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", disk], check=True)
+    try:
+        config = msgspec.structs.replace(checking.config, state_dir=str(disk / "state"))
+        with Host(config) as host:
+            host.plug(binding())
+            host.backup()
+            host.plug(binding(2))
+        garbage(disk / "state/ledger.db")
+        ballast = disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(bytes(4096))
+        refused = 0
+        while True:
+            try:
+                rebuilt = rebuild(config)
+                break
+            except DiskFull:
+                refused += 1
+                os.truncate(ballast, ballast.stat().st_size - 4096)
+        assert refused > 10
+        assert sources(rebuilt) == {ID: "backup", binding(2)["id"]: "kernel"}
+        assert len(list((disk / "state").glob("ledger.damaged-*/ledger.db"))) == 1
+        with Host(config) as host:
+            host.unplug_all()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_disk_that_cannot_be_read_any_more_is_damage_too(checking: World) -> None:
+    with checking.host() as host:
+        host.plug(binding())
+        host.backup()
+    path = ledger(checking)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # whose first page gives EIO, as a bad sector does
+    with pytest.raises(OSError, match="Input/output error"):
+        path.read_bytes()
+    assert found_wrong(checking.config) is not None
+    assert sources(rebuild(checking.config)) == {ID: "backup"}
+    with checking.host() as host:
+        host.unplug(ID)
+
+
 # --- left alone ------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+
+#: what a disk gives or does not give in one piece
+_BLOCK = 4096
 
 
 def copy(source: Path, target: Path, check: Callable[[Path], None] | None = None) -> None:
@@ -34,6 +39,27 @@ def copy(source: Path, target: Path, check: Callable[[Path], None] | None = None
     finally:
         made.unlink(missing_ok=True)
     sync(target.parent)
+
+
+def copy_readable(source: Path, target: Path) -> None:
+    """Copy a file as far as its disk still gives it: zeros stand for what cannot be read (EIO)."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    else:
+        return
+    with source.open("rb", buffering=0) as file, target.open("wb") as made:
+        size = os.fstat(file.fileno()).st_size
+        for at in range(0, size, _BLOCK):
+            try:
+                block = os.pread(file.fileno(), _BLOCK, at)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                block = b""
+            made.write(block.ljust(min(_BLOCK, size - at), b"\0"))
 
 
 def sync(path: Path) -> None:

@@ -22,7 +22,7 @@ from ..script.contract import RequestHost
 from ..script.marks import Mark, kill_marked
 from .adoption import Adoption, Marked, marked_devices, restored
 from .backup import NAME as BACKUP
-from .copies import sync
+from .copies import copy_readable, sync
 from .database import make_state_dir
 from .gate import Gate
 from .ledger import Ledger
@@ -225,7 +225,7 @@ class _Rebuilding:
         written = 0.0
         for suffix in ("-wal", ""):  # the log first: what is brought from it to the file meanwhile is in both
             with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(f"{original}{suffix}", copy / f"{_LEDGER}{suffix}")
+                copy_readable(Path(f"{original}{suffix}"), copy / f"{_LEDGER}{suffix}")
                 written = max(written, Path(f"{original}{suffix}").stat().st_mtime)
         found = salvage(copy / _LEDGER, self._boot_id, ids, keys)
         shutil.rmtree(copy)
