@@ -17,6 +17,7 @@ from vifplug.errors import DiskFull, LedgerError
 from vifplug.host import State
 from vifplug.host.ledger import Ledger
 from vifplug.host.migrations import MIGRATIONS
+from vifplug.host.rebuild import rebuild
 from world import ID, World, binding, links
 
 #: written by vifplug 0.1 with version 1 of the schema: three VIFs plugged, three in the middle, one debt
@@ -243,6 +244,25 @@ def test_a_newer_ledger_is_refused_and_what_was_kept_of_it_is_named(state_dir: P
     with pytest.raises(LedgerError, match=f"or go back to .* kept in {kept}"):
         Ledger(state_dir, "boot")
     assert contents(path) == before
+
+
+def test_an_older_ledger_that_is_damaged_is_rebuilt_as_one_of_today(world: World) -> None:
+    path = old_ledger(Path(world.config.state_dir))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [page] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'call_vif'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    rebuilt = rebuild(world.config)
+    assert rebuilt.damage is not None
+    assert {vif.generation: vif.state for vif in rebuilt.vifs} == BEFORE
+    assert {vif.source for vif in rebuilt.vifs} == {"ledger"}
+    with closing(Ledger(path.parent, "boot")) as ledger:
+        assert {row.record.generation: row.record.state for row in ledger.all()} == BEFORE
+        assert ledger.id == "0a888095"
+        assert len(ledger.calls(ledger.all()[0].record.id)) == 1
+        assert {count.type for count in ledger.counts()} == {"ethernet", "vhostuser"}
 
 
 # --- who plugged it ---------------------------------------------------------------------------
