@@ -23,6 +23,8 @@ log = logging.getLogger("vifplug.daemon")
 
 #: bytes of a body where none is expected, or where the route is not known
 _UNASKED = 64 * 1024
+#: seconds after which, at the latest, anything may be tried again, whatever a script says
+_LATEST = 3600
 #: what a route of this method takes
 _METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _encode = msgspec.json.Encoder().encode
@@ -157,7 +159,8 @@ def _failed(error: VifplugError, *headers: tuple[str, str]) -> Reply:
     if isinstance(error, _MethodNotAllowed):
         said.append(("allow", ", ".join(error.context["allowed"])))
     if "retry_after" in error.context:
-        said.append(("retry-after", str(max(1, round(float(error.context["retry_after"]))))))
+        seconds = min(max(1, float(error.context["retry_after"])), _LATEST)
+        said.append(("retry-after", str(round(seconds))))
     return Reply(status_of(error), said, _encode({"error": _plain(error.as_dict())}))
 
 
