@@ -260,6 +260,6 @@ def _by_code() -> dict[str, type[VifplugError]]:
         family = families.pop(0)
         for kind in family.__subclasses__():
             families.append(kind)
-            if "code" in vars(kind):
+            if "code" in vars(kind) and kind.__module__ == __name__:  # the public ones
                 found.setdefault(kind.code, kind)
     return found
