@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +208,18 @@ def test_what_has_answered_often_enough_or_idles_is_replaced(
 
     assert select.select([pidfd], [], [], 10)[0], "an idle process is ended"
     os.close(pidfd)
+
+
+def test_what_dies_idle_is_reaped_though_nobody_needs_it(world: World, host: Host) -> None:
+    world.script("other", SCRIPT.replace("@BACKEND@", str(world.backend)))
+    host.plug(stays(1))
+    pid = started(world)[-1]
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    host.plug(binding(2, script="other"))  # who tidies is told of every change
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < until, "a dead process is not reaped"
 
 
 def test_what_swells_is_replaced(world: World, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

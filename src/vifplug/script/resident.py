@@ -143,7 +143,7 @@ class Residents:
         self._registry.ended(resident.mark)
 
     def _tidy(self) -> None:
-        """End what has idled too long; runs while anything is idle, and ``close`` waits for it."""
+        """End what has idled too long, or died idle; runs while anything is idle, and ``close`` waits for it."""
         while True:
             with self._changed:
                 if not any(self._free.values()):
@@ -151,7 +151,12 @@ class Residents:
                     return
                 self._changed.wait(_LONGEST_IDLE / 4)
                 now = time.monotonic()
-                idle = [one for free in self._free.values() for one in free if now - one.used > _LONGEST_IDLE]
+                idle = [
+                    one
+                    for free in self._free.values()
+                    for one in free
+                    if now - one.used > _LONGEST_IDLE or not one.alive()
+                ]
                 for resident in idle:
                     self._free[resident.kind].remove(resident)
             for resident in idle:
