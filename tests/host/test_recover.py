@@ -525,3 +525,24 @@ def test_a_debt_to_a_backend_that_is_gone_for_good_can_be_written_off(world: Wor
         assert host.list() == []
         with pytest.raises(NotPlugged, match="owes nothing"):
             host.forget(ID)
+
+
+def test_gc_removes_a_second_tap_of_a_vif_that_was_renamed_as_it_was_plugged(world: World) -> None:
+    with world.host() as host:
+        host.plug(binding())
+
+        def on_step(step: Step) -> None:
+            if (step.name, step.phase) == (
+                "intent",
+                "end",
+            ):  # after the name was looked at, before the tap is
+                subprocess.run(["ip", "link", "set", TAP, "down", "name", "moved0"], check=True)
+
+        with world.host(on_step=on_step) as other:
+            other.plug(binding(), refresh=True)
+        assert links().keys() == {TAP, "moved0"}
+        kept = links()[TAP].index
+
+        assert host.gc().devices == ["moved0"]
+        assert [link.index for link in links().values()] == [kept]
+        assert host.check(ID).ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..config import Device
@@ -188,21 +189,31 @@ class Devices:
         self._remove_all([f"{vif.devname}\0{vif.id}" for vif in vifs])
 
     def orphans(self, owned: set[str]) -> list[Link]:
-        """Devices with this ledger's mark whose VIF is not among ``owned`` (ids)."""
+        """Devices with this ledger's mark whose VIF is not among ``owned`` (ids), or has several of them."""
         with Netlink() as netlink:
-            return [
-                link
-                for link in netlink.links()
-                if (vif_id := self.vif_of(link)) is not None and vif_id not in owned
-            ]
+            marked = [(vif_id, link) for link in netlink.links() if (vif_id := self.vif_of(link)) is not None]
+        count = Counter(vif_id for vif_id, _ in marked)
+        return [link for vif_id, link in marked if vif_id not in owned or count[vif_id] > 1]
 
     def vif_of(self, link: Link) -> str | None:
         """The id of the VIF that a device of ours was made for; None for a device that is not ours."""
         alias = link.alias or ""
         return alias.removeprefix(self._prefix) if alias.startswith(self._prefix) else None
 
+    def is_second(self, link: Link, vif: Vif) -> bool:
+        """Whether this device bears the VIF's mark though the VIF has its own."""
+        with Netlink() as netlink:
+            found = self._made_for(netlink, vif.devname, vif.id)
+        return found is not None and found.index != link.index
+
     def remove_orphan(self, link: Link) -> None:
-        self._removals.do(f"{link.name}\0{self.vif_of(link)}")
+        """Remove this very device, whatever it is called by now."""
+        with Netlink() as netlink:
+            try:
+                netlink.delete([link.index])
+            except NetlinkError as error:
+                kind = NoPermission if error.errno == _EPERM else DeviceFailed
+                raise kind(f"the kernel refused to delete {link.name}: {error.strerror}") from error
 
     def _restore(self, netlink: Netlink, vif: Vif, found: Link) -> None:
         if all(expected == actual for _, expected, actual in _compare(vif, found)):

@@ -143,12 +143,18 @@ class Recovery:
     # --- what nobody needs any more -------------------------------------------------------------
 
     def remove_orphans(self) -> list[str]:
-        """Remove the devices of this ledger that no VIF owns; their names."""
+        """Remove the devices of this ledger that no VIF owns; their names.
+
+        Also a second device of a VIF: its tap was renamed just as it was being plugged again.
+        """
         removed: list[str] = []
         for link in self._devices.orphans(self._ledger.ids()):
             vif_id = self._devices.vif_of(link) or ""
             with self._locks.try_vif(vif_id) as free:
-                if free and self._ledger.current(vif_id) is None:
+                if not free:
+                    continue
+                row = self._ledger.current(vif_id)
+                if row is None or self._devices.is_second(link, row.record.vif):
                     self._devices.remove_orphan(link)
                     removed.append(link.name)
         return removed
