@@ -14,6 +14,7 @@ from .client.connecting import NobodyListens
 from .errors import DaemonError, InvalidInput
 from .host import results
 from .host.results import Step
+from .model.learn import learn
 
 
 class RemoteHost(Client):
@@ -81,3 +82,10 @@ def _kinds(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, types.UnionType):
         return [found for member in get_args(kind) for found in _kinds(member)]
     return [kind]
+
+
+# many threads may ask at once: see learn
+learn(
+    results.CallRecord, results.CheckReport, results.GcReport, results.Plugged, results.Record, results.Recovered,
+    results.Rehearsal, results.ScriptEntry, results.Step, results.Unplugged, results.VifCount,
+)  # fmt: skip

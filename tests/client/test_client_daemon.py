@@ -284,6 +284,28 @@ def test_many_threads_share_one_client(host: Client) -> None:
     assert failed == [] and links() == {}
 
 
+def test_many_clients_come_at_once(daemon: Served, host: Client) -> None:
+    """More than the daemon's listen(2) queues."""
+    host.plug(binding(script=None))
+    together = threading.Barrier(300)
+    answers: list[Any] = []
+
+    def ask() -> None:
+        with daemon.client() as own:
+            together.wait()
+            try:
+                answers.append(own.plug(binding(script=None)).changed)
+            except VifplugError as error:
+                answers.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [False] * 300
+
+
 # --- waiting, bounds -----------------------------------------------------------------------------
 
 
