@@ -7,11 +7,10 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,7 @@ import msgspec
 
 from .. import __version__
 from ..config import Config, load
-from ..errors import Busy, VifplugError
+from ..errors import Busy, ConfigError, VifplugError
 from . import logs
 from .notify import Notifier, listening_sockets
 
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vifplug.daemon")
 
+#: what ends the daemon in good order
+_STOP = (signal.SIGTERM, signal.SIGINT)
+_LATE = (
+    *(f"vifplug.script.{name}" for name in ("confine", "process", "resident")),
+    *(f"vifplug.daemon.{name}" for name in ("app", "keeper", "observer", "openapi", "server")),
+    "hashlib", "ipaddress", "shlex",
+)  # fmt: skip
 #: seconds between two looks at whether all is well, where nobody asks more often
 _LOOK = 5.0
 #: seconds that answers may take to leave once their verbs have ended
@@ -59,19 +65,19 @@ class Vifplugd:
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self._config = config
         self._notifier = notifier
-        self._stop = threading.Event()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        signal.signal(
-            signal.SIGHUP, signal.SIG_IGN
-        )  # a new configuration takes a restart, which costs nobody a VIF
+        # Blocked in every thread from here on, and waited for by this one: the kernel gives a signal to whichever
+        # thread it likes, and a handler that ran there would leave this one asleep.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        # A new configuration takes a restart, which costs nobody a VIF.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with ExitStack() as stack:
             self._run(stack)
 
     def _run(self, stack: ExitStack) -> None:
+        _import_all()
         from .app import Api
         from .events import Events
         from .keeper import Keeper
@@ -111,25 +117,38 @@ class Vifplugd:
         drain = config.daemon.drain
         self._notifier.stopping("finishing what is at work", drain + _GOODBYE)
         log.info("stopping: what is at work may take %g s more", drain)
-        if not service.drain(drain):
-            log.warning(
-                "stopping though verbs are at work: they are on record, and the next start finishes them"
-            )
+        drained = service.drain(drain)
         events.close()
         for server in servers:
             server.stop(_GOODBYE)
+        if not drained:
+            log.warning(
+                "ended though verbs are at work: they are on record, and the next start finishes them"
+            )
+            os._exit(0)  # their threads would keep this process until the last of their scripts has ended
 
     def _watch(self, alive: Callable[[], bool]) -> None:
         """Until a signal comes; the service manager hears that we are well as long as every part is."""
         every = self._notifier.watchdog_seconds or _LOOK
-        while not self._stop.wait(every):
+        while signal.sigtimedwait(_STOP, every) is None:
             if alive():
                 self._notifier.watchdog()
             else:
                 log.error("a part of the daemon has died: the service manager should start it anew")
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop.set()
+
+def _import_all() -> None:
+    """Import now what is imported late elsewhere: an upgrade may replace our files while we are at work."""
+    try:
+        for name in _LATE:
+            import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in ("h11", "prometheus_client"):
+            raise ConfigError(
+                f"vifplugd needs the Python package {error.name}, which is not installed: pip install"
+                " 'vifplug[daemon]', or apt-get install python3-h11 python3-prometheus-client"
+            ) from None
+        raise
 
 
 def _open(service: type[Service], config: Config, events: Events) -> Service:

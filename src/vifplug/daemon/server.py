@@ -7,6 +7,7 @@ byte of what it sends is read.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import socket
 import threading
@@ -92,7 +93,7 @@ class Server:
         self._of_user: Counter[int] = Counter()
         #: bytes of larger bodies that are at hand
         self.bodies = 0
-        self._stopping = False
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._accept, name="vifplugd-accept", daemon=True)
 
     def start(self) -> None:
@@ -107,14 +108,7 @@ class Server:
 
     def stop(self, seconds: float) -> None:
         """Take no more connections, end those that are idle, and let the others finish within ``seconds``."""
-        self._stopping = True
-        wake = socket.socket(socket.AF_UNIX)
-        try:  # accept(2) returns for a connection, not for a close
-            wake.connect(self._listener.getsockname())
-        except OSError as error:
-            log.debug("nobody accepts any more: %s", error)
-        finally:
-            wake.close()
+        os.eventfd_write(self._stop, 1)
         self._thread.join(seconds)
         self._listener.close()
         until = time.monotonic() + seconds
@@ -126,19 +120,19 @@ class Server:
             connection.thread.join(max(0.0, until - time.monotonic()))
 
     def _accept(self) -> None:
-        while not self._stopping:
+        """Until told to stop: whoever waits at the listener then is the next daemon's, if it was handed to us."""
+        waiting = select.poll()
+        for fd in (self._stop, self._listener.fileno()):
+            waiting.register(fd, select.POLLIN)
+        while all(fd != self._stop for fd, _ in waiting.poll()):
             try:
                 sock, _ = self._listener.accept()
             except OSError as error:  # no more descriptors, say: those who are connected go on
-                if self._stopping:
-                    return
                 log.warning("no connection could be accepted: %s", error.strerror)
                 time.sleep(0.05)
                 continue
-            if self._stopping:
-                sock.close()
-                return
             self._take(sock)
+        os.close(self._stop)
 
     def _take(self, sock: socket.socket) -> None:
         try:
@@ -215,8 +209,8 @@ class _Connection:
     def end_when_idle(self) -> None:
         with self._guard:
             self._ending = True
-            if self._idle:
-                self._hang_up(socket.SHUT_RDWR)
+            if self._idle:  # a request that has arrived already is still read, and answered
+                self._hang_up(socket.SHUT_RD)
 
     def gone(self) -> bool:
         """Whether the caller has hung up; one that only says no more has not."""
