@@ -93,11 +93,7 @@ class _Rebuilding:
         with self._alone():
             backup = self._read(self._state_dir, "backup", BACKUP, set(), set())
             here = self._read(self._state_dir, "here", _LEDGER, set(), set())
-        return (
-            _damage(here, backup)
-            if here
-            else "it is not there, and this state directory has been used before"
-        )
+        return _damage(here, backup) if here else _MISSING
 
     def _was_used(self) -> bool:
         return any((self._state_dir / name).exists() for name in ("locks", *_PARTS))
