@@ -12,6 +12,7 @@ import pytest
 from keeping import PATIENCE, Kept, ip, kept
 from vifplug.config import Daemon
 from vifplug.daemon import keeper as keeper_module
+from vifplug.daemon.events import Events
 from vifplug.host.netlink import Netlink
 from vifplug.host.watch import LinkWatch
 from world import ID, TAP, World, binding, links
@@ -71,6 +72,18 @@ def test_a_renamed_device_is_told_by_its_new_name(joined: World) -> None:
         ip("link", "set", TAP, "name", "other0")
         [drift] = one.hear("drift").data["drift"]
         assert drift == {"what": "device", "expected": TAP, "found": "other0"}
+
+
+def test_a_rename_that_has_not_been_heard_of_yet_is_not_taken_for_a_loss(
+    joined: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with joined.host() as host, LinkWatch() as watch:
+        host.plug(binding())
+        keeper = keeper_module.Keeper(host, Events(), REPORT)
+        monkeypatch.setattr(keeper, "_watch", watch)
+        ip("link", "set", TAP, "name", "other0")
+        [drift] = host.drifts.of(ID) or []
+        assert keeper._traced(ID, drift).found == "other0"
 
 
 def test_what_was_done_while_nobody_watched_is_found_at_the_start(joined: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sqlite3
@@ -21,8 +22,8 @@ from vifplug.config import Daemon
 from vifplug.daemon import keeper as keeper_module
 from vifplug.daemon.events import Events
 from vifplug.daemon.keeper import Keeper
-from vifplug.errors import ScriptFailed
-from vifplug.host import Host, State, Step
+from vifplug.errors import DiskFull, ScriptFailed
+from vifplug.host import Host, Record, State, Step
 from vifplug.host.watch import LinkWatch
 from world import ID, TAP, World, binding, links
 
@@ -232,6 +233,28 @@ def test_a_debt_whose_backend_hangs_delays_neither_other_debts_nor_repairs(two: 
         assert agree(two, together.host) == {nth(31): State.PLUGGED}
 
 
+def test_each_debt_of_a_vif_waits_for_itself(two: World) -> None:
+    clock = Clock()
+    with kept(two, clock=clock) as together:
+        at(two, "unplug", 0, "exit 1")
+        owe(together.host, 1)
+        together.host.plug(binding(1, vif_details={"tag": 2}))
+        with pytest.raises(ScriptFailed):
+            together.host.unplug(nth(1))  # and the older one is tried with it
+        assert sorted(record.attempts for record in together.host.list(State.DEBT)) == [1, 2]
+        at(two, "unplug", 0, f'echo "$request" >> {two.backend}/unplugged')
+        clock.ahead = 11
+        together.keeper.poke()
+        newer = together.hear("debt-paid").data["generation"]
+        together.round()
+        assert [record.generation < newer for record in together.host.list()] == [True]
+        assert '"tag":2' in (two.backend / "unplugged").read_text()
+        clock.ahead = 21
+        together.keeper.poke()
+        together.hear("debt-paid")
+        assert agree(two, together.host) == {}
+
+
 def test_a_debt_that_the_next_unplug_will_pay_is_left_to_it(two: World) -> None:
     clock = Clock()
     with kept(two, clock=clock) as together:
@@ -345,6 +368,27 @@ def test_a_full_disk_is_said_and_the_keeper_goes_on_once_there_is_room(
         assert together.keeper.alive
 
 
+def test_a_repair_that_was_left_in_the_middle_is_finished(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, simulated by a ledger that takes the intent and no outcome."""
+    monkeypatch.setattr("vifplug.daemon.patience.FIRST", 0.5)
+    with kept(world) as together:
+        together.host.plug(binding(mtu=1400))
+
+        def full(*_: object) -> None:
+            raise DiskFull("no room for the outcome")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(together.host._ledger, "plugged", full)
+            patched.setattr(together.host._ledger, "update_failed", full)
+            ip("link", "set", TAP, "mtu", "1300")
+            together.hear("repair-failed")
+        assert together.host.show(ID).state is State.UPDATING
+        assert together.hear("recovered").data["now"] == "plugged"
+        assert together.host.check(ID).drift == []
+
+
 @pytest.mark.slow
 def test_without_a_socket_to_watch_with_it_says_so_and_compares_all_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
@@ -364,6 +408,9 @@ def test_without_a_socket_to_watch_with_it_says_so_and_compares_all_the_same(
     with kept(world) as together:
         assert "Too many open files" in together.hear("keeper-failed").data["error"]["message"]
         together.hear("repaired")
+        until = time.monotonic() + PATIENCE
+        while together.keeper._looks:
+            assert time.monotonic() < until
         ip("link", "set", TAP, "mtu", "1300")
         refused.clear()
         together.hear("repaired")
@@ -386,6 +433,60 @@ def test_a_bug_in_one_look_is_said_with_its_traceback_and_ends_nothing(
         ip("link", "set", "tap00000002-7d", "mtu", "1300")
         assert together.hear("repaired").vif_id == nth(2)
         assert "ZeroDivisionError" in caplog.text
+
+
+def test_each_thing_is_done_as_often_as_it_is_to_be(world: World) -> None:
+    with kept(world, Daemon(interval=1000, backup_every=5000)) as together:
+
+        def waits() -> dict[str, float]:
+            now = time.monotonic()
+            due = dict(together.keeper._chore_due)
+            return {name: when if when == math.inf else round(when - now, -3) for name, when in due.items()}
+
+        expected = {
+            "recover": 1000,
+            "reboot": 1000,
+            "debts": 0,
+            "compare": 1000,
+            "tidy": 1000,
+            "backup": 5000,
+        }
+        until = time.monotonic() + PATIENCE
+        while waits() != expected:
+            assert time.monotonic() < until
+
+
+def test_what_is_asked_for_while_it_is_being_done_is_done_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept(world) as together:
+        together.round()
+        begun, go_on = threading.Event(), threading.Event()
+        rounds: list[str] = []
+
+        def unfinished() -> list[Record]:
+            rounds.append("one")
+            begun.set()
+            go_on.wait(PATIENCE)
+            return []
+
+        monkeypatch.setattr(together.host.recovery, "unfinished", unfinished)
+        together.keeper.poke()
+        assert begun.wait(PATIENCE)
+        together.keeper.poke()
+        until = time.monotonic() + PATIENCE
+        while together.keeper._chore_due["recover"] == 0:  # until that has been seen
+            assert time.monotonic() < until
+        go_on.set()
+        while len(rounds) < 2:
+            assert time.monotonic() < until
+
+
+def test_with_nothing_to_do_it_waits(world: World) -> None:
+    with kept(world) as together:
+        until = time.monotonic() + PATIENCE
+        while together.keeper._idle() < 1:
+            assert time.monotonic() < until
 
 
 def test_it_stops_at_once_and_is_not_alive_then(world: World) -> None:

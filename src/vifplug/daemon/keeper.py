@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,9 +148,11 @@ class Keeper:
             with self._noting("look"):
                 self._look(vif_id)
         for name in self._chores_due():
+            begun = False
             with self._noting(name):
-                if not self._upkeep.submit("", name, partial(self._chore, name)):
-                    self._again(name, _SPACING)  # asked for while it is being done
+                begun = self._upkeep.submit("", name, partial(self._chore, name))
+            if not begun:  # asked for while it is being done, say
+                self._again(name, _SPACING)
 
     def _wake(self) -> None:
         with self._guard:
@@ -288,7 +291,7 @@ class Keeper:
         with self._guard:
             due = [name for name, when in self._chore_due.items() if when <= now]
             for name in due:
-                self._chore_due[name] = now + self._settings.interval
+                self._chore_due[name] = math.inf  # until it is done
         return due
 
     def _again(self, name: str, seconds: float) -> None:
@@ -312,7 +315,7 @@ class Keeper:
 
     def _recovered(self, answer: Recovered) -> None:
         if answer.now == "busy":
-            self._again("recover", FIRST)
+            self._again("recover", _BUSY_MOST)
         else:
             self._events.publish(
                 "recovered", answer.id, was=answer.was.value, now=answer.now, message=answer.message
@@ -346,6 +349,8 @@ class Keeper:
     def _cleared(self, done: str, record: Record, answer: Cleared) -> None:
         if answer.now == "done":
             self._events.publish(done, record.id, generation=record.generation)
+        elif answer.now == "busy":
+            self._again("reboot" if done == "forgotten" else "debts", _BUSY_MOST)
         elif answer.now == "owing":
             self._events.publish(
                 "debt-owing",
