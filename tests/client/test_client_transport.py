@@ -189,6 +189,36 @@ def test_an_answer_given_before_the_whole_request_was_read_is_heard(tmp_path: Pa
         assert raised.value.context["retry_after"] == 2
 
 
+def _line(index: int) -> str:
+    return json.dumps({"index": index, "answer": json.loads(PLUGGED)}) + "\n"
+
+
+def test_many_whose_connection_breaks_off_keep_the_answers_that_came(tmp_path: Path) -> None:
+    sent = CHUNKED + chunk(_line(2)) + chunk(_line(0))
+    done: list[Any] = []
+    with stand_in(tmp_path, sent) as daemon, Client(daemon.path) as host:
+        answers = host.plug_all([binding(number) for number in range(4)], on_done=done.append)
+        assert [isinstance(answer, DaemonUnreachable) for answer in answers] == [False, True, False, True]
+        assert len(done) == 4
+        with pytest.raises(DaemonUnreachable, match="broke off"):  # of all, nobody knows which are missing
+            host.unplug_all()
+
+
+def test_many_with_too_few_answers_say_so(tmp_path: Path) -> None:
+    sent = CHUNKED + chunk(_line(1)) + b"0\r\n\r\n"
+    with stand_in(tmp_path, sent) as daemon, Client(daemon.path) as host:
+        answers = host.plug_all([binding(number) for number in range(2)])
+        assert "too few answers" in str(answers[0]) and not isinstance(answers[1], VifplugError)
+
+
+def test_many_that_are_refused_as_a_whole_are_one_error(tmp_path: Path) -> None:
+    refusal = json.dumps({"error": {"code": "too_busy", "message": "full", "retry_after": 1}}) + "\n"
+    with stand_in(tmp_path, CHUNKED + chunk(refusal) + b"0\r\n\r\n") as daemon, Client(daemon.path) as host:
+        with pytest.raises(TooBusy, match="full"):
+            host.plug_all([binding()])
+        assert len(daemon.requests) == 1
+
+
 # --- connections that are kept -------------------------------------------------------------------
 
 
