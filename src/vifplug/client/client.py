@@ -192,7 +192,8 @@ class Client:
         *,
         on_done: Callable[[Plugged | VifplugError], None] | None = None,
     ) -> builtins.list[Plugged | VifplugError]:
-        """Plug many side by side: see `vifplug.Host.plug_all`."""
+        """Plug many side by side: see `vifplug.Host.plug_all`. Of two bindings of one port or device the second is
+        refused, since they come as one list."""
         if self._on_step is not None:
             return one_by_one(self.plug, bindings, on_done)
         return Many(self._asking, self._made, on_done).plug(bindings)
