@@ -83,16 +83,29 @@ def test_a_repair_that_fails_is_tried_again_later_and_later_until_it_succeeds() 
 # --- lanes ---------------------------------------------------------------------------------------
 
 
+class Hang:
+    """Work that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        self.let_go.wait()
+
+
 def test_a_lane_that_hangs_delays_no_other_lane() -> None:
-    lanes, hang, done = Lanes("test", 4, 2), threading.Event(), threading.Semaphore(0)
+    lanes, hang, done = Lanes("test", 4, 2), Hang(), threading.Semaphore(0)
     for number in range(10):
-        lanes.submit("stuck", number, hang.wait)
+        lanes.submit("stuck", number, hang)
+    assert hang.begun.wait(5)
     for number in range(10, 20):
         assert lanes.submit("well", number, done.release)
     for _ in range(10):
         assert done.acquire(timeout=5)
     assert not lanes.stop(0)
-    hang.set()
+    hang.let_go.set()
     assert lanes.stop(5)
 
 
@@ -133,22 +146,23 @@ def test_never_more_at_once_than_in_all_and_in_one_lane() -> None:
 
 
 def test_the_same_work_waits_once() -> None:
-    lanes, hang = Lanes("test", 1, 1), threading.Event()
-    assert lanes.submit("", "key", hang.wait)
+    lanes, hang = Lanes("test", 1, 1), Hang()
+    assert lanes.submit("", "key", hang)
     assert not lanes.submit("", "key", lambda: None)
     assert lanes.submit("", "other", lambda: None)
     assert not lanes.submit("", "other", lambda: None)
-    hang.set()
+    hang.let_go.set()
     assert lanes.stop(5)
     assert not lanes.submit("", "key", lambda: None)
 
 
 def test_what_waits_when_it_is_stopped_is_not_begun() -> None:
-    lanes, hang, begun = Lanes("test", 1, 1), threading.Event(), threading.Event()
-    lanes.submit("", 1, hang.wait)
+    lanes, hang, begun = Lanes("test", 1, 1), Hang(), threading.Event()
+    lanes.submit("", 1, hang)
     lanes.submit("", 2, begun.set)
+    assert hang.begun.wait(5)
     assert not lanes.stop(0)
-    hang.set()
+    hang.let_go.set()
     assert lanes.stop(5)
     assert not begun.is_set()
 
