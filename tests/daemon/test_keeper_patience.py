@@ -188,6 +188,9 @@ def test_without_a_thread_to_do_it_the_work_is_refused_and_may_be_asked_for_agai
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
             lanes.submit("", "key", done.set)
+    other = threading.Event()
+    assert lanes.submit("other", "other", other.set)
     assert lanes.submit("", "key", done.set)
+    assert other.wait(5)
     assert done.wait(5)
     assert lanes.stop(5)

@@ -46,9 +46,9 @@ class Lanes:
                 try:
                     thread.start()
                 except RuntimeError:
-                    if self._threads == 0:
-                        self._waiting[lane].pop()
-                        self._keys.discard(key)
+                    if self._threads == 0:  # nobody is there who would come to it
+                        self._waiting.clear()
+                        self._keys.clear()
                         raise
                 else:
                     self._threads += 1
