@@ -116,6 +116,7 @@ class BadReply(ScriptError):
 class HostError(VifplugError):
     """Something about this host: its kernel, its disk, its permissions."""
 
+    code = "host_failed"
     exit_status = 71
 
 

@@ -397,7 +397,7 @@ class Service:
                 self.events.publish(f"{verb}-failed", vif_id, error=error.as_dict())
             raise
         except OSError as error:
-            outcome = "failed"
+            outcome = HostError.code
             raise HostError(f"this host refused: {error}") from error
         except BaseException:
             outcome = "bug"

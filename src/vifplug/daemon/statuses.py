@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import ScriptFailed, VifplugError
+from ..errors import VifplugError
 
 #: by the error's code; what is not here is 500
 _STATUSES = {
@@ -22,6 +22,7 @@ _STATUSES = {
     "too_large": 413,
     "too_busy": 429,
     "script_not_found": 424,
+    "failed": 502,
     "bad_reply": 502,
     "backend_unavailable": 502,
     "busy": 503,
@@ -35,6 +36,4 @@ ALL = sorted({*_STATUSES.values(), 500})
 
 
 def status_of(error: VifplugError) -> int:
-    if isinstance(error, ScriptFailed):  # it shares its code with what has no better one
-        return 502
     return _STATUSES.get(error.code, 500)
