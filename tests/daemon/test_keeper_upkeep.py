@@ -417,9 +417,10 @@ def test_without_a_socket_to_watch_with_it_says_so_and_compares_all_the_same(
         assert together.kinds().count("keeper-failed") == 1
 
 
-def test_a_bug_in_one_look_is_said_with_its_traceback_and_ends_nothing(
+def test_a_bug_in_one_look_is_said_with_its_traceback_and_it_is_looked_at_again(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(keeper_module, "FIRST", 0.2)
     with kept(world) as together:
         together.host.plug_all([binding(1, mtu=1400), binding(2, mtu=1400)])
         of = together.host.drifts.of
@@ -433,6 +434,8 @@ def test_a_bug_in_one_look_is_said_with_its_traceback_and_ends_nothing(
         ip("link", "set", "tap00000002-7d", "mtu", "1300")
         assert together.hear("repaired").vif_id == nth(2)
         assert "ZeroDivisionError" in caplog.text
+        monkeypatch.setattr(together.host.drifts, "of", of)
+        together.hear("repaired", vif_id=nth(1))  # it is looked at again by itself
 
 
 def test_each_thing_is_done_as_often_as_it_is_to_be(world: World) -> None:
