@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -173,18 +174,15 @@ def _known_by(script: str | None, knowing: Sequence[str] = ()) -> PartlyKnown:
     )
 
 
-def restored(row: Row, source: str, note: str | None = None) -> Restored:
+def restored(row: Row, source: Literal["ledger", "backup", "kernel"], note: str | None = None) -> Restored:
     """A line of the report."""
     record = row.record
-    return msgspec.convert(
-        {
-            "id": record.id,
-            "generation": record.generation,
-            "state": record.state,
-            "source": source,
-            "device": record.device,
-            "script": record.script.name if record.script else None,
-            "note": note,
-        },
-        Restored,
+    return Restored(
+        id=record.id,
+        generation=record.generation,
+        state=record.state,
+        source=source,
+        device=record.device,
+        script=record.script.name if record.script else None,
+        note=note,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +13,9 @@ from .adoption import Marked
 from .ledger import Row
 from .results import CallRecord, State
 from .salvage import Key, Salvaged
+
+#: where a record is from
+Source = Literal["ledger", "backup"]
 
 #: generations that may have been given out since what could be read was written
 _MARGIN = 1_000_000
@@ -25,7 +28,7 @@ class Merged(msgspec.Struct, kw_only=True):
     ledger_id: str | None
     generation: int
     #: each with "ledger" or "backup", the newest first; no two have one device name
-    rows: list[tuple[Row, str]]
+    rows: list[tuple[Row, Source]]
     not_restored: list[str]
     used_backup: bool
     calls: list[CallRecord]
@@ -78,7 +81,7 @@ class _Choosing:
         self._this_boot = this_boot
         self.not_restored: list[str] = []
 
-    def rows(self) -> Iterator[tuple[Row, str]]:
+    def rows(self) -> Iterator[tuple[Row, Source]]:
         keys = {key for source in self._sources for key in source.rows}
         current: dict[str, int] = {}
         names: dict[str, str] = {}
@@ -104,7 +107,7 @@ class _Choosing:
                 if (vif_id, generation) not in keys:
                     self.not_restored.append(f"the record of VIF {vif_id}, generation {generation}: {why}")
 
-    def _newest(self, key: Key) -> tuple[Row, str] | None:
+    def _newest(self, key: Key) -> tuple[Row, Source] | None:
         """What was written last of a record, unless a ledger that lacks nothing and is newer does not have it."""
         found = [source for source in self._sources if key in source.rows]
         for source in list(found):

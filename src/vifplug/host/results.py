@@ -265,4 +265,4 @@ class ScriptEntry(_Result, frozen=True, kw_only=True):
     info: dict[str, Any] | None
 
 
-learn(CallRecord, ScriptRef)
+learn(CallRecord, Record)
