@@ -111,6 +111,16 @@ def test_several_changes_that_wait_are_one(watch: LinkWatch) -> None:
     assert watch.next(5) == []
 
 
+def test_the_end_of_a_device_is_told_though_it_came_since_the_last_look(watch: LinkWatch) -> None:
+    ip("link", "add", "br0", "type", "bridge")
+    ip("link", "set", "br0", "alias", "somebody's")
+    ip("link", "delete", "br0")
+    gone = until(watch, lambda change: change.after is None).before
+    assert gone is not None
+    assert (gone.name, gone.alias) == ("br0", "somebody's")
+    assert caught_up(watch)
+
+
 def test_another_thread_can_wake_it(watch: LinkWatch) -> None:
     waker = threading.Thread(target=watch.wake)
     waker.start()
@@ -179,10 +189,10 @@ def test_whatever_happens_what_was_told_comes_to_what_is(buffer: int, steps: lis
             changes = watch.next(timeout)
             for change in changes:
                 index = (change.before or change.after or told[-1]).index
-                assert told.get(index) == change.before
-                if change.after is None:
-                    del told[index]
+                if change.after is None:  # that may be the first word of it
+                    assert told.pop(index, change.before) == change.before
                 else:
+                    assert told.get(index) == change.before
                     told[index] = change.after
             return bool(changes)
 

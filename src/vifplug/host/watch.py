@@ -109,6 +109,8 @@ class LinkWatch:
             before[index] = self.links.pop(index, None)
             if kind == RTM_NEWLINK:
                 self.links[index] = parse_link(body)
+            elif before[index] is None:  # it came and went before we looked: its end is still news
+                before[index] = parse_link(body)
 
     def _discard(self) -> None:
         """What waits is older than what will be asked for; and the kernel adds nothing until it is read."""
