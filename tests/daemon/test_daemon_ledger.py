@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from served import Served
+from vifplug.errors import VifplugError
 from world import ID, World, binding, links
 
 PAGE = 4096
@@ -38,3 +39,28 @@ def test_a_page_that_only_a_later_question_would_come_across_is_found_at_the_sta
     assert links().items() <= there.items()
     assert len(links()) == 1
     assert list(path.parent.glob("ledger.damaged-*/rebuilt.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["damaged", "taken away"])
+def test_a_ledger_that_breaks_under_the_daemon_ends_it_and_the_next_start_mends_it(
+    world: World, how: str
+) -> None:
+    path = Path(world.config.state_dir) / "ledger.db"
+    served = Served.of(world)
+    with served, served.client() as client:
+        client.plug(binding())
+        if how == "damaged":
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            path.write_bytes(b"\xa5" * path.stat().st_size)
+        else:
+            path.rename(path.with_name("elsewhere.db"))
+        with pytest.raises(VifplugError) as raised:
+            client.plug(binding(2))
+        assert raised.value.code in ("ledger_corrupt", "ledger_replaced")
+        assert served.process is not None
+        assert served.process.wait(30) == 74  # which a service manager takes for a reason to start it anew
+    with served, served.client() as client:
+        assert [record.id for record in client.list()] == [ID]
+        assert client.plug(binding(2)).changed

@@ -16,6 +16,7 @@ from crashing import agree, at, die_at, ends, marked_processes, nothing_runs, re
 from vifplug.errors import NotPlugged, ScriptFailed, VifplugError
 from vifplug.host import Host, State, Step
 from vifplug.host.netlink import Netlink
+from vifplug.probe import StandInGuest
 from world import ID, TAP, World, binding, links
 
 OLD_BOOT = "00000000-0000-4000-8000-000000000001"
@@ -447,6 +448,15 @@ def test_gc_removes_this_ledgers_devices_that_no_vif_owns_and_no_others(two: Wor
     assert host.gc().devices == ["orphan0"]
     assert set(links()) == {"plain0", *(f"tap0000000{number}-7d" for number in (1, 2))}
     assert host.gc().devices == []
+
+
+def test_a_device_without_a_record_is_left_to_the_guest_that_holds_it(world: World) -> None:
+    with world.host() as host:
+        host.plug(binding(script=None))
+        host._ledger._database.write(lambda ledger: ledger.execute("DELETE FROM vif").rowcount)
+        with StandInGuest(TAP, "fa:16:3e:00:00:09", []):
+            assert host.gc().devices == []
+        assert host.gc().devices == [TAP]
 
 
 def test_a_device_that_somebody_renamed_stays_its_vifs_and_goes_with_it(two: World) -> None:

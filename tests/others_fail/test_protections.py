@@ -155,8 +155,8 @@ ROWS = [
     Row(
         "garbage collection takes what is its own",
         "host/devices.py",
-        "link.alias.startswith(self._prefix)",
-        'link.alias.startswith("vifplug:")',
+        "return alias.removeprefix(self._prefix) if alias.startswith(self._prefix) else None",
+        'return alias[-36:] if alias.startswith("vifplug:") else None',
         ["host/test_recover.py::test_gc_removes_this_ledgers_devices_that_no_vif_owns_and_no_others"],
     ),
     Row(
@@ -169,8 +169,8 @@ ROWS = [
     Row(
         "named locks from the host",
         "host/scripts.py",
-        "with self._locks.named(locks, seconds) if locks else contextlib.nullcontext():",
-        "with contextlib.nullcontext():",
+        "self._locks.named(locks, seconds) if locks else contextlib.nullcontext(),",
+        "contextlib.nullcontext(),",
         ["host/test_plug.py::test_named_locks_of_a_script_keep_its_verbs_apart"],
     ),
     Row(

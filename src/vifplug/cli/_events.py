@@ -34,6 +34,7 @@ _COLOURS = {
             "debt-owing",
             "ledger-rebuilt",
             "ledger-backup-failed",
+            "ledger-failed",
             "keeper-failed",
         ),
         "red",

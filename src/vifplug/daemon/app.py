@@ -10,7 +10,16 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..errors import Bug, InvalidInput, NotAllowed, TooBusy, VifplugError, from_dict
+from ..errors import (
+    Bug,
+    InvalidInput,
+    LedgerCorrupt,
+    LedgerReplaced,
+    NotAllowed,
+    TooBusy,
+    VifplugError,
+    from_dict,
+)
 from . import api
 from .observer import Observer
 from .peers import Peer, Role
@@ -103,6 +112,8 @@ class Api(App):
                     reply = msgspec.structs.replace(reply, ended=stack.pop_all().close)
                 return reply
         except VifplugError as error:
+            if isinstance(error, LedgerCorrupt | LedgerReplaced):
+                self._service.events.publish("ledger-failed", error=error.as_dict())
             return _failed(error)
         except Exception:
             log.exception("a bug: %s %s failed", head.method, _path(head))

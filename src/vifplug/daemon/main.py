@@ -18,12 +18,12 @@ import msgspec
 
 from .. import __version__
 from ..config import Config, load
-from ..errors import Busy, ConfigError, VifplugError
+from ..errors import Busy, ConfigError, LedgerCorrupt, LedgerReplaced, VifplugError
 from . import logs
 from .notify import Notifier, listening_sockets
 
 if TYPE_CHECKING:
-    from .events import Events
+    from .events import Event, Events
     from .service import Service
 
 log = logging.getLogger("vifplug.daemon")
@@ -47,7 +47,7 @@ _GOODBYE = 5.0
 )
 @click.option("--debug", is_flag=True, help="Log every request, and what is said at level debug.")
 @click.version_option(__version__, prog_name="vifplugd")
-def command(config: str | None, debug: bool) -> None:
+def command(config: str | None, debug: bool) -> int:
     """The host's plug service: plugs VIFs for callers without privilege, and keeps them plugged.
 
     It answers at a Unix socket (daemon.socket in the configuration) and logs to standard error. Root
@@ -56,7 +56,7 @@ def command(config: str | None, debug: bool) -> None:
     notifier = Notifier.from_environment()
     settings = load(config).config
     logs.setup(settings.daemon.log, debug=debug)
-    Vifplugd(settings, notifier).run()
+    return Vifplugd(settings, notifier).run()
 
 
 class Vifplugd:
@@ -65,9 +65,11 @@ class Vifplugd:
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self._config = config
         self._notifier = notifier
+        #: the code of the error that says that the ledger which we opened is no longer to be worked with
+        self._broken: str | None = None
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, or until the ledger breaks; the exit status."""
         # Blocked in every thread from here on, and waited for by this one: the kernel gives a signal to whichever
         # thread it likes, and a handler that ran there would leave this one asleep.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
@@ -75,6 +77,18 @@ class Vifplugd:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with ExitStack() as stack:
             self._run(stack)
+        return self._status
+
+    @property
+    def _status(self) -> int:
+        """What a service manager takes for a reason to start us anew, when the ledger broke."""
+        return 0 if self._broken is None else LedgerCorrupt.exit_status
+
+    def _on_event(self, event: Event) -> None:
+        code = event.data.get("error", {}).get("code")
+        if code in (LedgerCorrupt.code, LedgerReplaced.code) and self._broken is None:
+            self._broken = code
+            os.kill(os.getpid(), signal.SIGTERM)  # which wakes the thread that waits for it
 
     def _run(self, stack: ExitStack) -> None:
         _import_all()
@@ -95,6 +109,7 @@ class Vifplugd:
         if not handed_over:
             stack.callback(Path(config.socket_path).unlink, missing_ok=True)
         events = Events()
+        events.listen(self._on_event)
         service = _open(Service, config, events)
         stack.callback(service.close)
         keeper = Keeper(service.host, events, config.daemon)
@@ -113,6 +128,8 @@ class Vifplugd:
         log.info("vifplugd %s answers at %s", __version__, where)
         self._notifier.ready(f"answers at {where}")
         self._watch(service.alive)
+        if self._broken is not None:
+            log.error("the ledger is damaged or another: ending, for the next start to see to it")
 
         drain = config.daemon.drain
         self._notifier.stopping("finishing what is at work", drain + _GOODBYE)
@@ -125,12 +142,14 @@ class Vifplugd:
             log.warning(
                 "ended though verbs are at work: they are on record, and the next start finishes them"
             )
-            os._exit(0)  # their threads would keep this process until the last of their scripts has ended
+            os._exit(
+                self._status
+            )  # their threads would keep this process until the last of their scripts has ended
 
     def _watch(self, alive: Callable[[], bool]) -> None:
         """Until a signal comes; the service manager hears that we are well as long as every part is."""
         every = self._notifier.watchdog_seconds or _LOOK
-        while signal.sigtimedwait(_STOP, every) is None:
+        while signal.sigtimedwait(_STOP, every) is None and self._broken is None:
             if alive():
                 self._notifier.watchdog()
             else:
@@ -181,9 +200,7 @@ def _alone(state_dir: Path) -> Iterator[None]:
 def main() -> int:
     """``vifplugd``; the exit status."""
     try:
-        command(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
+        return int(command(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -192,4 +209,3 @@ def main() -> int:
     except VifplugError as error:
         sys.stderr.write(f"vifplugd: {error.message}\n")
         return error.exit_status
-    return 0

@@ -145,10 +145,13 @@ class Recovery:
     def remove_orphans(self) -> list[str]:
         """Remove the devices of this ledger that no VIF owns; their names.
 
-        Also a second device of a VIF: its tap was renamed just as it was being plugged again.
+        Also a second device of a VIF: its tap was renamed just as it was being plugged again. One that a guest
+        holds open is left to it, whatever the record has lost: ``vifplug doctor`` tells of those.
         """
         removed: list[str] = []
         for link in self._devices.orphans(self._ledger.ids()):
+            if link.carrier:
+                continue
             vif_id = self._devices.vif_of(link) or ""
             with self._locks.try_vif(vif_id) as free:
                 if not free:
