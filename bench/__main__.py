@@ -18,7 +18,19 @@ import msgspec
 
 from vifplug import VifplugError, __version__
 
-from . import burst, one_vif, records, report, resident, scripts, start_up
+from . import (
+    burst,
+    crowd,
+    daemon,
+    daemon_size,
+    keeping,
+    one_vif,
+    records,
+    report,
+    resident,
+    scripts,
+    start_up,
+)
 from .figures import Figure, Results, Surroundings
 from .place import CACHE, NotPossible, Place, enter_own_network, file_system_of, own_place
 
@@ -35,6 +47,10 @@ def parts(*, quick: bool) -> list[Part]:
             lambda place: burst.measure(place, 1, 8),
             lambda place: records.measure(place, 3, (10, 100)),
             lambda place: start_up.measure(place, 1),
+            lambda place: daemon.measure(place, 3),
+            lambda place: crowd.measure(place, 1, 16, (1, 16)),
+            lambda place: daemon_size.measure(place, 1, (0, 10)),
+            lambda place: keeping.measure(place, 1, 8),
         ]
     return [
         lambda place: one_vif.measure(place, 150),
@@ -43,6 +59,10 @@ def parts(*, quick: bool) -> list[Part]:
         lambda place: burst.measure(place, 5, 256),
         lambda place: records.measure(place, 100, (10, 1000, 5000)),
         lambda place: start_up.measure(place, 20),
+        lambda place: daemon.measure(place, 100),
+        lambda place: crowd.measure(place, 5, 256, (1, 16, 256)),
+        lambda place: daemon_size.measure(place, 5, (0, 1000, 10_000)),
+        lambda place: keeping.measure(place, 20, 1000),
     ]
 
 

@@ -50,6 +50,8 @@ class Figure(Struct, frozen=True, kw_only=True):
     aims: list[Aim] = field(default_factory=list)
     #: milliseconds by what they were spent on, where a figure has such a thing
     costs: dict[str, float] = field(default_factory=dict)
+    #: MiB of memory, where a figure has such a thing
+    sizes: dict[str, float] = field(default_factory=dict)
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -81,13 +83,23 @@ def figure(
     name: str,
     samples: Mapping[str, Sequence[float]],
     aims: Sequence[Aim] = (),
+    *,
     costs: dict[str, float] | None = None,
+    sizes: dict[str, float] | None = None,
 ) -> Figure:
     """The figure of these samples (seconds); the first contender is the one that the part is about."""
     timings = {who: Timing.of(seconds) for who, seconds in samples.items()}
     ours, *others = timings
     ratios = {who: round(timings[ours].median / timings[who].median, 3) for who in others}
-    return Figure(part=part, name=name, timings=timings, ratios=ratios, aims=list(aims), costs=costs or {})
+    return Figure(
+        part=part,
+        name=name,
+        timings=timings,
+        ratios=ratios,
+        aims=list(aims),
+        costs=costs or {},
+        sizes=sizes or {},
+    )
 
 
 def _ms(seconds: float) -> float:

@@ -42,7 +42,7 @@ def measure(place: Place, rounds: int) -> list[Figure]:
             step,
             samples[step],
             [Aim.at_most(2, ratio(samples[step], "vifplug", "floor"), "times the floor")],
-            costs[step],
+            costs=costs[step],
         )
         for step in ("plug", "unplug")
     ]

@@ -22,6 +22,10 @@ def lines(figures: list[Figure]) -> Iterator[str]:
         if figure.costs:
             dearest = ", ".join(f"{name} {cost:.2f}" for name, cost in list(figure.costs.items())[:6])
             yield f"  of it, in ms: {dearest}"
+        if figure.sizes:
+            yield "  memory, in MiB: " + ", ".join(
+                f"{name} {size:.1f}" for name, size in figure.sizes.items()
+            )
         yield ""
 
 
