@@ -153,6 +153,7 @@ def test_our_own_verbs_are_not_taken_for_drift(joined: World) -> None:
 def test_what_somebody_changes_while_a_verb_is_at_work_is_found_after_it(joined: World) -> None:
     with kept(joined) as one, joined.host() as other:
         one.host.plug(binding(mtu=1400))
+        one.round()
         with other._locks.vif(ID, 1):
             ip("link", "set", TAP, "mtu", "1300")
             until = time.monotonic() + PATIENCE
