@@ -87,7 +87,8 @@ def _story(vifplug: Shell) -> Iterator[tuple[str, Ended]]:  # noqa: PLR0915  # o
     subprocess.run(["ip", "link", "set", TAP, "mtu", "1300"], check=True)
     yield from both("check", ID)
     yield from both("check", ID, OTHER, "00000005-7d5e-4f0a-9c55-2f7a3c1d9e01")
-    yield "mended", vifplug("plug", one)
+    yield from both("repair", ID)
+    yield from both("repair", "00000005-7d5e-4f0a-9c55-2f7a3c1d9e01")
     for status in (1, 65, 69, 7):
         world.on("plug", status=status)
         yield from both("plug", file(binding(3), "failing.json"))

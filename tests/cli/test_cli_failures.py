@@ -131,6 +131,18 @@ def test_drift_ends_with_1_and_is_shown(vifplug: Shell) -> None:
     assert vifplug("check", ID).status == 1
 
 
+def test_a_vif_that_drifted_is_repaired(vifplug: Shell) -> None:
+    assert vifplug("repair", ID).status == 66
+    vifplug("plug", vifplug.file(binding(mtu=1450)))
+    assert vifplug("repair", ID) == (0, f"{ID} ({TAP}) is as it was plugged; nothing to do\n", "")
+    subprocess.run(["ip", "link", "del", TAP], check=True)
+    ended = vifplug("repair", ID)
+    assert (ended.status, ended.err) == (0, "")
+    assert re.fullmatch(rf"{ID} \({TAP}\) repaired in [0-9.]+ m?s\n", ended.out)
+    assert links()[TAP].mtu == 1450
+    assert vifplug("repair", ID, "--json").json["changed"] is False
+
+
 def test_the_vifs_that_cannot_be_checked_do_not_hide_the_others(vifplug: Shell) -> None:
     vifplug("plug", vifplug.file(binding()))
     ended = vifplug("check", ID, binding(1)["id"])

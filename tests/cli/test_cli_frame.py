@@ -20,7 +20,18 @@ from world import ID, binding
 
 ALL = {
     *("plug", "unplug", "check", "update", "list", "show", "xml", "recover", "gc", "probe", "scripts"),
-    *("schema", "version", "config", "completion", "conform", "new-mechanism", "doctor", "events", "top"),
+    *(
+        "schema",
+        "version",
+        "config",
+        "completion",
+        "conform",
+        "new-mechanism",
+        "doctor",
+        "events",
+        "top",
+        "repair",
+    ),
 }
 
 
@@ -180,7 +191,7 @@ def test_commands_options_and_ids_are_completed(vifplug: Shell) -> None:
     assert _completed("vifplug un") == ["unplug"]
     assert _completed("vifplug list --st") == ["--state"]
     assert _completed("vifplug list --state un") == ["unplugging"]
-    for verb in ("unplug", "show", "check", "xml", "probe"):
+    for verb in ("unplug", "show", "check", "repair", "xml", "probe"):
         assert _completed(f"vifplug {verb} 4c") == [ID]
     assert set(_completed("vifplug unplug ")) == {ID, binding(1)["id"]}
 

@@ -21,6 +21,7 @@ VERBS = (
     "plug",
     "unplug",
     "check",
+    "repair",
     "update",
     "list",
     "show",

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -24,6 +25,8 @@ from .notify import Notifier, listening_sockets
 
 if TYPE_CHECKING:
     from .events import Event, Events
+    from .keeper import Keeper
+    from .server import Server
     from .service import Service
 
 log = logging.getLogger("vifplug.daemon")
@@ -120,7 +123,6 @@ class Vifplugd:
         service.metrics = observer.metrics.text
         service.alive = lambda: keeper.alive and all(server.alive() for server in servers)
         keeper.start()
-        stack.callback(keeper.stop)
         for server in servers:
             server.start()
         events.publish("started", version=__version__)
@@ -131,20 +133,25 @@ class Vifplugd:
         if self._broken is not None:
             log.error("the ledger is damaged or another: ending, for the next start to see to it")
 
-        drain = config.daemon.drain
+        self._end(service, keeper, servers)
+
+    def _end(self, service: Service, keeper: Keeper, servers: list[Server]) -> None:
+        """Take on nothing more, let what is at work finish in its time, and go."""
+        drain = self._config.daemon.drain
         self._notifier.stopping("finishing what is at work", drain + _GOODBYE)
         log.info("stopping: what is at work may take %g s more", drain)
+        until = time.monotonic() + drain
         drained = service.drain(drain)
-        events.close()
+        drained = keeper.stop(max(0.0, until - time.monotonic())) and drained
+        service.events.close()
         for server in servers:
             server.stop(_GOODBYE)
         if not drained:
             log.warning(
-                "ended though verbs are at work: they are on record, and the next start finishes them"
+                "ended though scripts are at work: they are on record, and the next start sees to them"
             )
-            os._exit(
-                self._status
-            )  # their threads would keep this process until the last of their scripts has ended
+            # The threads that wait for them would keep this process until the last of them has ended.
+            os._exit(self._status)
 
     def _watch(self, alive: Callable[[], bool]) -> None:
         """Until a signal comes; the service manager hears that we are well as long as every part is."""
