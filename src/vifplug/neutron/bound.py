@@ -1,0 +1,117 @@
+"""Ports that are bound already, in Neutron's database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from neutron.db import models_v2
+from neutron.objects import ports
+from neutron.plugins.ml2 import db as ml2_db
+from neutron.plugins.ml2 import driver_context, models
+from neutron_lib import constants
+from neutron_lib.api.definitions import portbindings
+from neutron_lib.db import api as db_api
+from neutron_lib.plugins import directory
+from neutron_lib.plugins.ml2 import api
+from sqlalchemy import and_
+
+#: what changes on a port without any meaning for its details
+_INDIFFERENT = {"status", "updated_at", "revision_number", "name", "description", "tags"}
+
+
+def changed(context: Any) -> bool:
+    """Whether an update says something of a port that its details may depend on."""
+    now: Mapping[str, Any] = context.current
+    before: Mapping[str, Any] = context.original or {}
+    return any(
+        now.get(key) != before.get(key)
+        for key in now.keys() | before.keys()
+        if key not in _INDIFFERENT and not key.startswith("binding:")
+    )
+
+
+def keep_details(context: Any, details: Mapping[str, Any]) -> None:
+    """Write the vif_details of a binding, on disk and into what this request answers."""
+    plugin_context = context.plugin_context
+    host = context._binding.host
+    with db_api.CONTEXT_WRITER.using(plugin_context):
+        binding = ports.PortBinding.get_object(plugin_context, port_id=context.current["id"], host=host)
+        if binding is None:
+            return  # deleted meanwhile
+        binding.vif_details = dict(details)
+        binding.update()
+    if context.current.get(portbindings.HOST_ID) == host:
+        context.current[portbindings.VIF_DETAILS] = dict(details)
+
+
+def contexts(
+    plugin_context: Any, driver: str, *, network_id: str | None = None, port_ids: list[str] | None = None
+) -> Iterator[Any]:
+    """A PortContext for each binding, active or not, that a driver made in a network or of some ports."""
+    binding, level = models.PortBinding, models.PortBindingLevel
+    with db_api.CONTEXT_READER.using(plugin_context) as session:
+        query = _of_driver(session.query(binding.port_id, binding.host), driver)
+        if network_id is not None:
+            query = query.filter(models_v2.Port.network_id == network_id)
+        if port_ids is not None:
+            query = query.filter(level.port_id.in_(port_ids))
+        found = query.distinct().all()
+    plugin = directory.get_plugin()
+    for port_id, host in found:
+        context = _context(plugin, plugin_context, port_id, host)
+        if context is not None:
+            yield context
+
+
+def left_down(plugin_context: Any, driver: str) -> list[tuple[str, str]]:
+    """Port and host of each active binding of a driver's whose port is DOWN and should be up."""
+    binding, port = models.PortBinding, models_v2.Port
+    with db_api.CONTEXT_READER.using(plugin_context) as session:
+        query = _of_driver(session.query(binding.port_id, binding.host), driver).filter(
+            binding.status == constants.ACTIVE,
+            port.status == constants.PORT_STATUS_DOWN,
+            port.admin_state_up.is_(True),
+        )
+        return [(port_id, host) for port_id, host in query.distinct().all()]
+
+
+def notify(context: Any) -> None:
+    """Tell the agent of a port's host that the port has changed."""
+    segment = context.bottom_bound_segment
+    directory.get_plugin().notifier.port_update(
+        context.plugin_context,
+        context.current,
+        segment[api.NETWORK_TYPE],
+        segment[api.SEGMENTATION_ID],
+        segment[api.PHYSICAL_NETWORK],
+    )
+
+
+def _of_driver(query: Any, driver: str) -> Any:
+    binding, level, port = models.PortBinding, models.PortBindingLevel, models_v2.Port
+    same = and_(level.port_id == binding.port_id, level.host == binding.host)
+    return (
+        query.join(level, same)
+        .join(port, port.id == binding.port_id)
+        .filter(level.driver == driver, binding.vif_type.notin_(portbindings.VIF_UNPLUGGED_TYPES))
+    )
+
+
+def _context(plugin: Any, plugin_context: Any, port_id: str, host: str) -> Any | None:
+    """As the plugin makes them; None for what was deleted meanwhile."""
+    with db_api.CONTEXT_READER.using(plugin_context):
+        binding = ports.PortBinding.get_object(plugin_context, port_id=port_id, host=host)
+        levels = ml2_db.get_binding_level_objs(plugin_context, port_id, host)
+        if binding is None or not levels:
+            return None
+        port = plugin.get_port(plugin_context, port_id)
+        network = plugin.get_network(plugin_context, port["network_id"])
+        port |= {  # those of this binding, which may not be the active one
+            portbindings.HOST_ID: host,
+            portbindings.VIF_TYPE: binding.vif_type,
+            portbindings.VIF_DETAILS: binding.vif_details or {},
+            portbindings.VNIC_TYPE: binding.vnic_type,
+            portbindings.PROFILE: binding.profile or {},
+        }
+        return driver_context.PortContext(plugin, plugin_context, port, network, binding.db_obj, levels)

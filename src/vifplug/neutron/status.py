@@ -1,0 +1,119 @@
+"""Port status. Where no agent reports a port up, the driver has to: else it stays DOWN, after a live migration
+for good, and Nova waits for it in vain.
+
+A port comes up through Neutron's provisioning blocks, as it does for an agent, so that it waits for its DHCP
+entry too. What was left DOWN, by a server that ended in between or an event that got lost, is found again by a
+look at the database, at start and from time to time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Collection
+from typing import Any
+
+from neutron.db import provisioning_blocks
+from neutron_lib import constants
+from neutron_lib import context as neutron_context
+from neutron_lib.api.definitions import portbindings
+from neutron_lib.callbacks import events, registry, resources
+from neutron_lib.plugins import directory
+from oslo_config import cfg
+
+from . import bound, options, report
+
+_LOG = logging.getLogger(__name__)
+
+
+def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
+    """Keep a new port DOWN until the agent of its host, if that is who plugs it, says that it is plugged."""
+    port = context.current
+    if (
+        context.host
+        and port["status"] != constants.PORT_STATUS_ACTIVE
+        and port["device_owner"].startswith(constants.DEVICE_OWNER_COMPUTE_PREFIX)
+        and port.get(portbindings.VNIC_TYPE, "normal") in vnic_types
+        and _agent_reports(context.plugin_context, context.host)
+    ):
+        provisioning_blocks.add_provisioning_component(
+            context.plugin_context, port["id"], resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
+        )
+
+
+def settle(context: Any) -> None:
+    """A bound port is ACTIVE, unless it is disabled or its host's agent has the say."""
+    port = context.current
+    if port["device_owner"] == constants.DEVICE_OWNER_DVR_INTERFACE:
+        return  # bound on many hosts at once; Neutron's router agents have the say
+    up = port["status"] == constants.PORT_STATUS_ACTIVE
+    if up == port["admin_state_up"] or _agent_reports(context.plugin_context, context.host):
+        return
+    if up:
+        _update(context, constants.PORT_STATUS_DOWN)
+        return
+    _bring_up(context.plugin_context, port["id"])
+    # what this request answers is as of its transaction: say what holds now
+    port["status"] = directory.get_plugin().get_port(context.plugin_context, port["id"])["status"]
+
+
+def reconcile(driver: Any) -> int:
+    """Bring up what the driver bound and what is DOWN all the same. Returns how many it found."""
+    name = driver.name
+    if name is None:
+        return 0
+    context = neutron_context.get_admin_context()
+    found = 0
+    reporting: dict[str, bool] = {}
+    for port_id, host in bound.left_down(context, name):
+        if host not in reporting:
+            reporting[host] = _agent_reports(context, host)
+        if not reporting[host]:
+            found += 1
+            _LOG.info("Port %s is bound on host %s and was left DOWN: bringing it up", port_id, host)
+            _bring_up(context, port_id)
+    return found
+
+
+def reconcile_from_start(driver: Any) -> None:
+    """Look for ports left DOWN when this server process has started, and then from time to time.
+
+    Every process does: each look is one query, and a port that is up already is left alone.
+    """
+
+    def start(*_: Any, **__: Any) -> None:
+        threading.Thread(target=_look, args=(driver,), name="vifplug-reconcile", daemon=True).start()
+
+    registry.subscribe(start, resources.PROCESS, events.AFTER_INIT)
+
+
+def _look(driver: Any) -> None:
+    waiting = threading.Event()
+    while True:
+        try:
+            reconcile(driver)
+        except Exception:  # whatever the database says today: tomorrow it may be well
+            _LOG.exception("Looking for ports left DOWN failed; it is tried again")
+        interval = cfg.CONF[options.GROUP].reconcile_interval
+        if not interval:
+            return
+        waiting.wait(interval * random.uniform(0.8, 1.2))  # noqa: S311 (so that servers do not look all at once)
+
+
+def _agent_reports(plugin_context: Any, host: str) -> bool:
+    which = {"agent_type": [report.AGENT_TYPE], "host": [host]}
+    agents = directory.get_plugin().get_agents(plugin_context.elevated(), filters=which)
+    return any(agent["configurations"].get("reports_status") for agent in agents)
+
+
+def _bring_up(plugin_context: Any, port_id: str) -> None:
+    # another mechanism's agent on the same host may have made Neutron block the port under this name
+    provisioning_blocks.provisioning_complete(
+        plugin_context, port_id, resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
+    )
+
+
+def _update(context: Any, status: str) -> None:
+    directory.get_plugin().update_port_status(context.plugin_context, context.current["id"], status)
+    context.current["status"] = status
