@@ -15,7 +15,7 @@ from vifplug.errors import InvalidInput
 from vifplug.model.checks import check_ip
 from vifplug.model.explain import convert
 from vifplug.model.types import vif_type
-from vifplug.model.vif import Instance, NetworkInfo, PortBinding, Subnet
+from vifplug.model.vif import Bandwidth, Instance, NetworkInfo, PortBinding, Subnet
 from vifplug.model.words import Mac, PortId, Text
 
 _MARKS = ("mac_address", "network_id", "fixed_ips", "device_owner")
@@ -71,16 +71,28 @@ def read_port(value: dict[str, Any]) -> PortBinding:
         )
     type_ = vif_type(value[name], name)
     port: Port = convert(value, Port)
+    details = dict(port.vif_details or {})
     return PortBinding(
         id=port.id,
         vif_type=type_,
-        vif_details=port.vif_details or {},
+        bandwidth=_bandwidth(details),
+        vif_details=details,
         address=port.mac_address,
         network=NetworkInfo(id=port.network_id, subnets=_subnets(port.fixed_ips or [])),
         instance=Instance(id=port.device_id, project_id=port.project_id or port.tenant_id),
         vnic_type=port.vnic_type,
         profile=port.profile or {},
     )
+
+
+def _bandwidth(details: dict[str, Any]) -> Bandwidth | None:
+    """Taken out of vif_details, where vifplug's mechanism drivers put the limits of the port's QoS policy: Neutron
+    has no other place for it. A detail of that name in another form is the script's own."""
+    given = details.get("bandwidth")
+    if not isinstance(given, dict) or not given or given.keys() - {"inbound", "outbound"}:
+        return None
+    found: Bandwidth = convert(details.pop("bandwidth"), Bandwidth, "binding:vif_details.bandwidth")
+    return found
 
 
 def _subnets(fixed_ips: list[_FixedIp]) -> list[Subnet]:
