@@ -128,7 +128,7 @@ def test_check_and_repair(vifplugd: Caller) -> None:
     vifplugd.post("/v1/plug", binding(mtu=1500))
     assert vifplugd.post(f"/v1/vifs/{ID}/check").json["ok"]
     subprocess.run(["ip", "link", "set", TAP, "mtu", "1300"], check=True)
-    assert [drift["what"] for drift in vifplugd.post(f"/v1/vifs/{ID}/check").json["drift"]] == ["mtu"]
+    assert [drift["what"] for drift in vifplugd.post(f"/v1/vifs/{ID}/check").json["drift"]] == ["device mtu"]
     assert vifplugd.post(f"/v1/vifs/{ID}/repair").json["changed"]
     assert vifplugd.post(f"/v1/vifs/{ID}/check").json["ok"]
     assert links()[TAP].mtu == 1500

@@ -16,7 +16,7 @@ import msgspec
 
 from .. import __version__
 from ..config import Config
-from ..errors import HostError, NotPlugged, Stopping, TimedOut, TooBusy, VifplugError
+from ..errors import HostError, NotPlugged, Stopping, TimedOut, VifplugError
 from ..host import Host
 from ..host.pool import side_by_side
 from ..host.results import (
@@ -138,10 +138,14 @@ class Service:
         vif = _vif(binding)
         with self._verb("plug", vif.id, vif.plug_script, on_step=on_step, patient=patient, vif_type=vif.type):
             plugged = self.host.plug(vif, seconds=seconds, refresh=refresh, owner=owner)
-        if plugged.changed:
-            self.events.publish(
-                "plugged", vif.id, generation=plugged.generation, type=vif.type.value, seconds=plugged.seconds
-            )
+            if plugged.changed:
+                self.events.publish(
+                    "plugged",
+                    vif.id,
+                    generation=plugged.generation,
+                    type=vif.type.value,
+                    seconds=plugged.seconds,
+                )
         return plugged
 
     def rehearse(self, binding: Any) -> Rehearsal:
@@ -153,8 +157,8 @@ class Service:
         vif = _vif(binding)
         with self._verb("update", vif.id, vif.plug_script, on_step=on_step, vif_type=vif.type):
             plugged = self.host.update(vif, seconds=seconds)
-        if plugged.changed:
-            self.events.publish("updated", vif.id, seconds=plugged.seconds)
+            if plugged.changed:
+                self.events.publish("updated", vif.id, seconds=plugged.seconds)
         return plugged
 
     def unplug(
@@ -163,47 +167,47 @@ class Service:
     ) -> Unplugged:  # fmt: skip
         with self._verb("unplug", vif_id, self._script_of(vif_id), on_step=on_step, patient=patient):
             unplugged = self.host.unplug(vif_id, generation=generation, seconds=seconds)
-        self._unplugged(unplugged)
+            self._unplugged(unplugged)
         return unplugged
 
     def check(self, vif_id: str) -> CheckReport:
         with self._verb("check", vif_id, self._script_of(vif_id)):
             report = self.host.check(vif_id)
-        if not report.ok:
-            self.events.publish(
-                "drift", vif_id, drift=msgspec.to_builtins(report.drift), message=report.message
-            )
+            if not report.ok:
+                self.events.publish(
+                    "drift", vif_id, drift=msgspec.to_builtins(report.drift), message=report.message
+                )
         return report
 
     def repair(self, vif_id: str, *, seconds: float | None = None, on_step: OnStep | None = None) -> Plugged:
         with self._verb("repair", vif_id, self._script_of(vif_id), on_step=on_step):
             repaired = self.host.repair(vif_id, seconds=seconds)
-        if repaired.changed:
-            self.events.publish("repaired", vif_id, seconds=repaired.seconds)
+            if repaired.changed:
+                self.events.publish("repaired", vif_id, seconds=repaired.seconds)
         return repaired
 
     def forget(self, vif_id: str) -> int:
         with self._verb("forget", vif_id):
             forgotten = self.host.forget(vif_id)
-        self.events.publish("forgotten", vif_id, debts=forgotten)
+            self.events.publish("forgotten", vif_id, debts=forgotten)
         return forgotten
 
     def recover(self) -> list[Recovered]:
         with self._verb("recover"):
             recovered = self.host.recover()
-        for one in recovered:
-            self.events.publish("recovered", one.id, was=one.was.value, now=one.now, message=one.message)
+            for one in recovered:
+                self.events.publish("recovered", one.id, was=one.was.value, now=one.now, message=one.message)
         return recovered
 
     def gc(self) -> GcReport:
         with self._verb("gc"):
             report = self.host.gc()
-        for vif_id in report.forgotten:
-            self.events.publish("forgotten", vif_id)
-        for vif_id in report.paid:
-            self.events.publish("debt-paid", vif_id)
-        for device in report.devices:
-            self.events.publish("orphan-removed", device=device)
+            for vif_id in report.forgotten:
+                self.events.publish("forgotten", vif_id)
+            for vif_id in report.paid:
+                self.events.publish("debt-paid", vif_id)
+            for device in report.devices:
+                self.events.publish("orphan-removed", device=device)
         return report
 
     # --- many --------------------------------------------------------------------------------
@@ -387,14 +391,14 @@ class Service:
                     stack.enter_context(around(verb, vif_id, vif_type))
                 stack.enter_context(self.admission.work(script, patient=patient))
                 stack.enter_context(self.activity.verb(verb, vif_id))
-                yield
-        except (TooBusy, Stopping) as error:  # nothing was begun
-            outcome = error.code
-            raise
+                try:
+                    yield
+                except VifplugError as error:
+                    if verb in ("plug", "update", "unplug", "repair"):
+                        self.events.publish(f"{verb}-failed", vif_id, error=error.as_dict())
+                    raise
         except VifplugError as error:
             outcome = error.code
-            if verb in ("plug", "update", "unplug", "repair"):
-                self.events.publish(f"{verb}-failed", vif_id, error=error.as_dict())
             raise
         except OSError as error:
             outcome = HostError.code
