@@ -52,6 +52,10 @@ def test_every_part_is_in_the_json_and_the_json_has_the_documented_shape(run: tu
         "VIFs on record",
         "resident",
         "start",
+        "daemon",
+        "daemon: many clients",
+        "daemon: VIFs on record",
+        "daemon: keeper",
     }
     for figure in results.figures:
         ours, *others = figure.timings

@@ -39,8 +39,8 @@ Kind = TypeVar("Kind", bound=Answer)
 
 DEFAULT_SOCKET = "/run/vifplug/vifplugd.sock"
 _LINES = "application/x-ndjson"
-#: records that the daemon tells in one answer
-_PAGE = 10_000
+#: records asked for at once: the daemon holds an answer whole, and need not grow for it
+_PAGE = 1000
 
 
 class Client:
