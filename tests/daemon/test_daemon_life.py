@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import os
 import signal
@@ -25,7 +26,6 @@ from served import Served
 from vifplug.config import Config
 from vifplug.daemon.main import Vifplugd
 from vifplug.daemon.notify import Notifier
-from vifplug.errors import DaemonUnreachable
 from world import ID, World, binding, links
 
 NUMBERS = range(1, 9)
@@ -318,13 +318,16 @@ def a_client(path: str, seed: int) -> None:
     random = Random(seed)
     while True:
         vif = binding(random.choice(NUMBERS), vif_details={"tag": random.randint(1, 2)})
-        with contextlib.suppress(OSError, DaemonUnreachable):
-            ask(path, *random.choice([
-                ("POST", "/v1/plug", vif),
-                ("POST", "/v1/plug?refresh=true", vif),
-                ("POST", "/v1/plug-all", [vif]),
-                ("POST", f"/v1/vifs/{vif['id']}/unplug"),
-            ]))  # fmt: skip
+        target, content = random.choice(
+            [
+                ("/v1/plug", vif),
+                ("/v1/plug?refresh=true", vif),
+                ("/v1/plug-all", [vif]),
+                (f"/v1/vifs/{vif['id']}/unplug", None),
+            ]
+        )
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            ask(path, "POST", target, content)
         time.sleep(0.001)
 
 
@@ -335,7 +338,7 @@ def test_killed_under_load_again_and_again_it_loses_nothing(two: World) -> None:
     served.start()
     with contextlib.ExitStack() as clients:
         for seed in range(4):
-            clients.enter_context(child(lambda seed=seed: _quietly(served.socket, seed)))
+            clients.enter_context(child(partial(a_client, served.socket, seed)))
         for _ in range(5):
             time.sleep(random.uniform(0.1, 0.5))  # a moment to die at
             served.kill()
@@ -346,12 +349,8 @@ def test_killed_under_load_again_and_again_it_loses_nothing(two: World) -> None:
             agree(two, host)
 
 
-def _quietly(path: str, seed: int) -> None:
-    import http.client
-
-    while True:
-        with contextlib.suppress(http.client.HTTPException):
-            a_client(path, seed)
+def _more(found: list[str], than: int) -> bool:
+    return len(found) > than
 
 
 @contextlib.contextmanager
@@ -387,8 +386,8 @@ def test_restarted_under_load_it_loses_no_plug_that_it_said_was_done(world: Worl
         thread.start()
     with served_already(served):
         for _ in range(2):
-            count = len(done)
-            until(lambda count=count: len(done) > count + 5)
+            before = len(done)
+            until(partial(_more, done, before + 5))
             served.stop()
             served.start()
         over.set()
