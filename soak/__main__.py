@@ -72,6 +72,10 @@ def _report(outcome: Outcome) -> None:
             f"{count} {what}" for what, count in sorted(counts.items(), key=lambda each: -each[1])
         )
         print(f"{title}: {told}")
+    took = ", ".join(
+        f"{verb} {half:.2f} and {most:.2f}" for verb, (half, most) in sorted(outcome.took.items())
+    )
+    print(f"seconds, half of them and 99 in 100 at most: {took}")
     first, second = (bytes_ / 2**20 for bytes_ in outcome.memory)
     print(f"memory of the daemon at rest: {first:.1f} MiB, then {second:.1f} MiB")
     print(

@@ -44,6 +44,8 @@ class Outcome(Struct, kw_only=True):
     outcomes: dict[str, int] = {}
     #: kills and meddling
     befell: dict[str, int] = {}
+    #: seconds that verbs took, half of them and 99 in 100 at most
+    took: dict[str, tuple[float, float]] = {}
     #: what the daemon told
     events: dict[str, int] = {}
     #: at rest, when all was unplugged: what the daemon had after one part of the load, and after another
@@ -149,6 +151,7 @@ class _Run:
         self._note("clients", self._journal.read())
         self._journal.close()
         self.outcome.verbs = dict(self._journal.verbs)
+        self.outcome.took = self._journal.took()
         self.outcome.outcomes = dict(self._journal.outcomes)
         self.outcome.events = dict(self._journal.events)
         self.outcome.befell = dict(self._befell)
@@ -213,10 +216,7 @@ class _Run:
 
 def _several_users() -> bool:
     """Whether there are other users to become: not in an ordinary user's own namespace."""
-    return (
-        len(Path("/proc/self/uid_map").read_text().split()) == 3
-        and "4294967295" in Path("/proc/self/uid_map").read_text()
-    )
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
 
 
 def _resident(pid: int) -> int:
