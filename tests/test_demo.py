@@ -164,6 +164,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_guests_that_cannot_talk_make_it_fail(copy: Path) -> None:
     (copy / "examples/neutron-demo-vif-plug").write_text("#!/bin/sh\nexit 0\n")
 
@@ -174,6 +175,7 @@ def test_guests_that_cannot_talk_make_it_fail(copy: Path) -> None:
     assert "✓ devices" in done.stdout  # and it is cleared away all the same
 
 
+@pytest.mark.slow
 def test_what_is_left_behind_makes_it_fail(copy: Path) -> None:
     (copy / "examples/neutron-demo-vif-plug").write_text(
         '#!/bin/sh\n[ "$1" = plug ] || exit 0\nip link add leftover type bridge\n(setsid sleep 60 >/dev/null 2>&1 &)\n'

@@ -199,6 +199,7 @@ def test_who_may_not_use_the_socket_is_told_whom_to_ask(vifplug: Shell, daemon: 
     assert "usermod -aG vifplug nobody" in ended.stderr and len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.real_root
 def test_another_user_does_what_its_role_lets_it(vifplug: Shell) -> None:
     """As an ordinary user. The program is loaded while it is still root."""

@@ -174,6 +174,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["call", "plugged", "reboot", "orphan-removed"]),
     st.dictionaries(st.text(), values, max_size=5),

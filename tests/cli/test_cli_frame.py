@@ -186,6 +186,7 @@ def _completed(words: str) -> list[str]:
     return [line.split(",", 1)[1] for line in ended.stdout.splitlines() if line]
 
 
+@pytest.mark.slow
 def test_commands_options_and_ids_are_completed(vifplug: Shell) -> None:
     vifplug("plug", "--all", vifplug.file([binding(), binding(1)]))
     assert _completed("vifplug un") == ["unplug"]

@@ -231,6 +231,7 @@ exec setpriv --reuid=1234 --regid=1234 --clear-groups --inh-caps=-all "$@"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.real_root
 def test_an_ordinary_user_can_run_it() -> None:
     needed = {str(Path(path).resolve()) for path in (sys.prefix, sys.base_prefix, GOOD)}

@@ -192,7 +192,7 @@ def every_boundary(world: World, case: Case) -> Iterator[str]:
         clean()
 
 
-QUICK = ("plug", "plug that fails", "update by the script", "unplug", "gc of a debt")
+QUICK = ("plug that fails", "unplug")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 #: A fresh interpreter imports the host alone, and forks processes in which eight threads begin together.
 FIRST_USE = """
 import collections, os, sys, threading
@@ -44,6 +46,7 @@ print(dict(ends))
 """
 
 
+@pytest.mark.slow
 def test_eight_threads_may_be_the_first_to_plug() -> None:
     ended = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("{0: 150}\n", "")

@@ -151,13 +151,13 @@ def test_a_script_that_outlived_its_host_is_ended_before_unplug_is_called(two: W
     )
 
     def plug() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
         two.host().plug(binding())
 
     plugging = threading.Thread(target=lambda: ends(plug, kill_after=None))
     plugging.start()
     begun.read_text()
-    [pid] = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _parent(entry) == os.getpid()]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     plugging.join(10)
     assert sorted(marked_processes().values()) == ["recorder", "sh"]
     at(two, "plug", 1, None)
@@ -166,13 +166,6 @@ def test_a_script_that_outlived_its_host_is_ended_before_unplug_is_called(two: W
         assert marked_processes() == {}
         assert agree(two, host) == {}
     assert not (two.backend / "late").exists()
-
-
-def _parent(entry: Path) -> int | None:
-    try:
-        return int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return None
 
 
 @pytest.mark.parametrize("verb", ["plug", "unplug", "update", "check"])
