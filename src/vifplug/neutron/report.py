@@ -2,8 +2,9 @@
 
 It travels as the ``configurations`` of an agent's state report (agent type ``AGENT_TYPE``), which Neutron
 keeps, shows (``openstack network agent show``) and lets grow old by itself: no table and no RPC of our own.
-Neutron's column holds 4,095 characters. The schemas of all scripts are compressed together, for they say much
-the same; where even that is too long, the largest are left out, and those details are checked at plug alone.
+Neutron's column holds 4,095 characters. The schemas of all scripts go without their descriptions and compressed
+together, for they say much the same; where even that is too long, the largest are left out, and those details
+are checked at plug alone.
 
 Nothing here needs Neutron: a host writes its report without it.
 """
@@ -98,7 +99,7 @@ def write(
             protocols=info.get("protocols") or [CONTRACT_VERSION],
         )
         if info.get("details_schema"):
-            schemas[name] = info["details_schema"]
+            schemas[name] = _without_words(info["details_schema"])
     report = Report(
         version=__version__,
         scripts=scripts,
@@ -126,6 +127,20 @@ def read(configurations: Mapping[str, Any]) -> Report:
         return msgspec.convert(configurations, Report)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+
+
+def _without_words(schema: Any) -> Any:
+    """A JSON Schema without what it says to people."""
+    if isinstance(schema, list):
+        return [_without_words(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value if key in ("const", "enum") else _without_words(value)
+        for key, value in schema.items()
+        # a property may have such a name: then its value is a schema, and no text
+        if not (key in ("description", "title", "$comment") and isinstance(value, str))
+    }
 
 
 def _pack(schemas: Mapping[str, Any]) -> str:

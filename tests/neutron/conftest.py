@@ -1,0 +1,73 @@
+"""The tests of the Neutron drivers against the real Neutron, which ./dev neutron-test installs.
+
+The ordinary run has no Neutron, and leaves out what needs it: ./dev neutron-test runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from neutron_server import NeutronServer, copy_tables
+
+#: they need no Neutron, and the ordinary run has them
+_WITHOUT = {"test_plan.py", "test_report.py", "test_template.py"}
+# this directory is called neutron too; it is no package, so it has no origin
+_spec = find_spec("neutron")
+collect_ignore = [
+    file.name
+    for file in Path(__file__).parent.glob("test_*.py")
+    if file.name not in _WITHOUT and (_spec is None or _spec.origin is None)
+]
+
+RULES = """
+[ml2_vifplug]
+rules = vlan, overlay, macvtap, vhost
+reconcile_interval = 1
+[vifplug_rule:vlan]
+network_types = vlan
+physical_networks = physnet1
+plug_script = linux-bridge
+detail = bridge: br-{segment.physical_network}
+detail = vlan: {segment.segmentation_id}
+detail = anti_spoofing: {port.port_security_enabled}
+detail = create_bridge: true
+min_version = 2
+[vifplug_rule:overlay]
+network_types = vxlan
+plug_script = vxlan-bridge
+detail = vni: {segment.segmentation_id}
+detail = allowed_address_pairs: {port.allowed_address_pairs}
+[vifplug_rule:macvtap]
+network_types = flat
+vnic_types = macvtap
+vif_type = direct
+detail = source_dev: eth1
+detail = mode: bridge
+[vifplug_rule:vhost]
+network_types = flat
+vif_type = vhostuser
+plug_script = openvswitch
+detail = path: /run/vhost/{port.id}
+detail = mode: server
+"""
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("tables") / "neutron.sqlite"
+    NeutronServer.tables(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def neutron(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[NeutronServer]:
+    """A Neutron with the driver vifplug and the rules above, for all tests of a module."""
+    folder = tmp_path_factory.mktemp("neutron")
+    copy_tables(empty_database, folder)
+    server = NeutronServer(folder, RULES).start()
+    yield server
+    server.stop()
