@@ -26,6 +26,8 @@ from served import Served
 from vifplug.config import Config
 from vifplug.daemon.main import Vifplugd
 from vifplug.daemon.notify import Notifier
+from vifplug.daemon.socket_file import listen
+from vifplug.errors import ConfigError
 from world import ID, World, binding, links
 
 NUMBERS = range(1, 9)
@@ -130,6 +132,32 @@ def test_a_place_where_no_socket_can_be_is_said(world: World, what: str) -> None
     assert ended.returncode == 78
     assert str(place) in ended.stderr and "Traceback" not in ended.stderr
     assert what != "file" or place.read_text() == "precious"
+
+
+def test_a_daemon_that_is_stuck_is_a_daemon_all_the_same(tmp_path: Path) -> None:
+    path = str(tmp_path / "vifplugd.sock")
+    with contextlib.ExitStack() as stack:
+        stuck = stack.enter_context(socket.socket(socket.AF_UNIX))
+        stuck.bind(path)
+        stuck.listen(0)
+        stack.enter_context(dial(path))  # and now its queue is full
+        with pytest.raises(ConfigError, match="another one does"):
+            listen(path)
+
+
+@pytest.mark.slow
+def test_a_ledger_beyond_reading_is_rebuilt_and_that_is_told(world: World) -> None:
+    served = Served.of(world)
+    with served:
+        assert ask(served.socket, "POST", "/v1/plug", binding()).status == 200
+    there = links()
+    for part in Path(world.config.state_dir).glob("ledger.db*"):
+        part.write_bytes(b"nonsense" * 1000)
+    with served, listening(served.socket, 0) as told:
+        rebuilt = heard(told, "ledger-rebuilt").data["data"]["rebuilt"]
+        assert rebuilt["damage"] and rebuilt["set_aside"]
+        assert [vif["id"] for vif in rebuilt["vifs"]] == [ID]
+        assert links() == there
 
 
 @pytest.mark.slow

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 import subprocess
+import threading
 from typing import Any
 
 import pytest
 
-from daemons import NDJSON, Answer, Told, as_user, ask, heard, listening, say, statuses
+from daemons import NDJSON, PATIENCE, Answer, Told, as_user, ask, heard, listening, say, statuses, until
 from vifplug.config import Daemon
+from vifplug.daemon import peers
+from vifplug.daemon.peers import Peer, Role, Roles
 from watched import Watched
 from world import TAP, binding
 
@@ -210,3 +215,45 @@ def _told(path: str, after: int) -> str:
         while not found or found[-1].event != "last":
             found.append(heard(told, "plug-failed", "unplug-failed", "call", "drift", "last"))
         return str(found)
+
+
+def test_a_group_that_comes_later_counts_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, int] = {}
+
+    class Group:
+        def __init__(self, name: str) -> None:
+            self.gr_gid = known[name]
+
+    monkeypatch.setattr(grp, "getgrnam", Group)
+    monkeypatch.setattr(peers, "_FRESH", 0.0)
+    roles = Roles(Daemon(readers=["@later"], pluggers=[]))
+    caller = Peer(1, STRANGER, frozenset({4242}))
+    assert roles.of(caller) is Role.NOBODY
+    known["later"] = 4242
+    until(lambda: roles.of(caller) is Role.READER)
+
+
+def test_a_directory_service_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    roles = Roles(Daemon(readers=[str(READER), "somebody"], pluggers=[]))
+
+    def hangs(name: str) -> None:
+        answers.wait(PATIENCE)
+        raise KeyError(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", hangs)
+    monkeypatch.setattr(peers, "_FRESH", 0.0)
+    before = threading.active_count()
+    for _ in range(100):
+        assert roles.of(Peer(1, READER, frozenset())) is Role.READER
+        assert roles.of(Peer(1, STRANGER, frozenset())) is Role.NOBODY
+    assert threading.active_count() == before + 1
+    answers.set()
+
+
+def test_root_may_do_everything_whatever_is_configured() -> None:
+    roles = Roles(Daemon(readers=[], pluggers=[], admins=[]))
+    assert roles.of(Peer(1, 0, frozenset())) is Role.ADMIN
+    assert roles.of(Peer(1, STRANGER, frozenset({0}))) is Role.NOBODY
+    everybody = Roles(Daemon(readers=["*"], pluggers=[]))
+    assert everybody.of(Peer(1, STRANGER, frozenset())) is Role.READER

@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterable
 from enum import IntEnum
@@ -59,18 +60,26 @@ class Peer(Struct, frozen=True):
 
 
 class Roles:
-    """The roles that the configuration gives to users and groups; root, and who runs us, may do everything."""
+    """The roles that the configuration gives to users and groups; root, and who runs us, may do everything.
+
+    ``of`` is called by one thread, and never waits.
+    """
 
     def __init__(self, settings: Daemon) -> None:
         self._settings = settings
-        self._looked_up = -_FRESH
         self._members: list[tuple[Role, frozenset[int], frozenset[int], bool]] = []
+        self._looking: threading.Thread | None = None
+        self._look_up()
 
     def of(self, peer: Peer) -> Role:
         if peer.uid in (0, os.geteuid()):
             return Role.ADMIN
-        if time.monotonic() - self._looked_up >= _FRESH:
-            self._look_up()
+        if time.monotonic() - self._looked_up >= _FRESH and (
+            self._looking is None or not self._looking.is_alive()
+        ):
+            # beside us: whoever knows the users, a directory service say, may not answer for a long time
+            self._looking = threading.Thread(target=self._look_up, name="vifplugd-users", daemon=True)
+            self._looking.start()
         for role, users, groups, all_of_them in self._members:
             if all_of_them or peer.uid in users or groups & peer.groups:
                 return role

@@ -48,9 +48,12 @@ def _clear(where: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise ConfigError(f"vifplugd cannot listen at {where}: something else than a socket is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)  # one that is stuck, with its queue full, is there all the same
         try:
             probe.connect(str(where))
         except ConnectionRefusedError:
             where.unlink()
             return
+        except BlockingIOError:
+            pass
     raise ConfigError(f"vifplugd cannot listen at {where}: another one does; stop that one first")
