@@ -29,6 +29,7 @@ _SEVERITY = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (l
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN = re.compile(r"[\w.:/@%+-]+\Z", re.ASCII)
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one for each call
 _about: ContextVar[Mapping[str, Any]] = ContextVar("vifplug_about", default=MappingProxyType({}))
 
 
@@ -83,7 +84,9 @@ class _Lines(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = _bounded(self.formatException(record.exc_info)[-_FIELD:])
-        line = self._line(_fitting(entry))
+        line = self._line(entry)
+        if len(line) >= _LINE:
+            line = self._line(_fitting(entry))
         return f"<{_severity(record.levelno)}>{line}" if self._journal else line
 
 
@@ -100,7 +103,7 @@ def _fitting(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_json(entry: Mapping[str, Any]) -> str:
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(entry, ensure_ascii=False))
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(entry))
 
 
 def _as_text(entry: Mapping[str, Any]) -> str:
@@ -120,8 +123,8 @@ def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
+    text = value if isinstance(value, str) else _encode(value)
+    return text if _PLAIN.match(text) else _encode(text)
 
 
 def _bounded(value: Any, depth: int = _DEPTH) -> Any:
