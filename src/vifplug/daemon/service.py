@@ -227,7 +227,7 @@ class Service:
             on_done(index, answer)
 
         with self.admission.batch() as workers:
-            side_by_side(one, range(len(vifs)), workers)
+            side_by_side(one, range(len(vifs)), min(workers, self.config.workers))
 
     def unplug_all(
         self, vif_ids: list[str] | None, *, on_done: Callable[[int, str, Unplugged | VifplugError], None]
@@ -268,7 +268,7 @@ class Service:
 
         with self.admission.batch() as workers:
             rest = [index for index, vif_id in enumerate(ids) if scripts[vif_id] is not None]
-            side_by_side(one, [*([-1] if plain else []), *rest], workers)
+            side_by_side(one, [*([-1] if plain else []), *rest], min(workers, self.config.workers))
 
     # --- look --------------------------------------------------------------------------------
 
