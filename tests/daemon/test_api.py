@@ -265,13 +265,13 @@ def test_none_of_many_is_an_empty_answer(vifplugd: Caller) -> None:
     assert vifplugd.post("/v1/unplug-all", {"ids": []}).lines == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"[]", b"{}", b'{"ids": ["x"], "all": true}', b'{"all": false}', b'{"ids": [1]}', b'{"ids": "x"}',
-     b'{"id": []}', b"\xff\xfe", b"nonsense"],
-)  # fmt: skip
-def test_what_to_unplug_must_be_clear(vifplugd: Caller, content: bytes) -> None:
-    assert vifplugd.post("/v1/unplug-all", content, status=400).error["code"] == "invalid_input"
+UNCLEAR = [b"", b"[]", b"{}", b'{"ids": ["x"], "all": true}', b'{"all": false}', b'{"ids": [1]}', b'{"ids": "x"}',
+           b'{"id": []}', b"\xff\xfe", b"nonsense"]  # fmt: skip
+
+
+def test_what_to_unplug_must_be_clear(vifplugd: Caller) -> None:
+    for content in UNCLEAR:
+        assert vifplugd.post("/v1/unplug-all", content, status=400).error["code"] == "invalid_input", content
 
 
 # --- look ----------------------------------------------------------------------------------------
@@ -435,50 +435,51 @@ def test_no_such_route_says_where_they_are_listed(vifplugd: Caller, target: str)
         assert answer.error["code"] == "no_such_route" and "/v1/openapi.json" in answer.error["message"]
 
 
-@pytest.mark.parametrize(
-    ("method", "target", "field"),
-    [
-        ("POST", "/v1/plug?seconds=0", "seconds"),
-        ("POST", "/v1/plug?seconds=-1", "seconds"),
-        ("POST", "/v1/plug?seconds=nan", "seconds"),
-        ("POST", "/v1/plug?seconds=inf", "seconds"),
-        ("POST", "/v1/plug?seconds=1e9", "seconds"),
-        ("POST", "/v1/plug?seconds=", "seconds"),
-        ("POST", "/v1/plug?refresh=maybe", "refresh"),
-        ("POST", "/v1/plug?seconds=1&seconds=2", "seconds"),
-        ("POST", "/v1/plug?second=1", "second"),
-        ("POST", "/v1/gc?x", "x"),
-        ("POST", f"/v1/vifs/{ID}/unplug?generation=-1", "generation"),
-        ("POST", f"/v1/vifs/{ID}/unplug?generation=9223372036854775808", "generation"),
-        ("POST", f"/v1/vifs/{ID}/unplug?generation=one", "generation"),
-        ("GET", "/v1/vifs?state=broken", "state"),
-        ("GET", "/v1/vifs?limit=0", "limit"),
-        ("GET", "/v1/vifs?limit=10001", "limit"),
-        ("GET", "/v1/vifs?after=", "after"),
-        ("GET", f"/v1/vifs/{ID}/wait?state=plugging", "state"),
-        ("GET", f"/v1/vifs/{ID}/wait?seconds=nan", "seconds"),
-        ("GET", f"/v1/vifs/{ID}/wait?seconds=3601", "seconds"),
-        ("GET", "/v1/events?after=x", "after"),
-        ("GET", "/v1/health?%00=%ff", "\0"),
-    ],
-)
-def test_a_wrong_query_names_what_is_wrong(vifplugd: Caller, method: str, target: str, field: str) -> None:
-    answer = ask(vifplugd.path, method, target, binding() if method == "POST" else None)
-    assert (answer.status, answer.error["code"], answer.error["field"]) == (400, "invalid_input", field)
+WRONG_QUERIES = [
+    ("POST", "/v1/plug?seconds=0", "seconds"),
+    ("POST", "/v1/plug?seconds=-1", "seconds"),
+    ("POST", "/v1/plug?seconds=nan", "seconds"),
+    ("POST", "/v1/plug?seconds=inf", "seconds"),
+    ("POST", "/v1/plug?seconds=1e9", "seconds"),
+    ("POST", "/v1/plug?seconds=", "seconds"),
+    ("POST", "/v1/plug?refresh=maybe", "refresh"),
+    ("POST", "/v1/plug?seconds=1&seconds=2", "seconds"),
+    ("POST", "/v1/plug?second=1", "second"),
+    ("POST", "/v1/gc?x", "x"),
+    ("POST", f"/v1/vifs/{ID}/unplug?generation=-1", "generation"),
+    ("POST", f"/v1/vifs/{ID}/unplug?generation=9223372036854775808", "generation"),
+    ("POST", f"/v1/vifs/{ID}/unplug?generation=one", "generation"),
+    ("GET", "/v1/vifs?state=broken", "state"),
+    ("GET", "/v1/vifs?limit=0", "limit"),
+    ("GET", "/v1/vifs?limit=10001", "limit"),
+    ("GET", "/v1/vifs?after=", "after"),
+    ("GET", f"/v1/vifs/{ID}/wait?state=plugging", "state"),
+    ("GET", f"/v1/vifs/{ID}/wait?seconds=nan", "seconds"),
+    ("GET", f"/v1/vifs/{ID}/wait?seconds=3601", "seconds"),
+    ("GET", "/v1/events?after=x", "after"),
+    ("GET", "/v1/health?%00=%ff", "\0"),
+]
+
+
+def test_a_wrong_query_names_what_is_wrong(vifplugd: Caller) -> None:
+    for method, target, field in WRONG_QUERIES:
+        answer = ask(vifplugd.path, method, target, binding() if method == "POST" else None)
+        assert (answer.status, answer.error["code"]) == (400, "invalid_input"), target
+        assert answer.error["field"] == field
     assert links() == {}
 
 
+WRONG_BODIES = [
+    b"", b"nonsense", b"\xff\xfe", b'"text"', b"7", b"[[", b'{"id": "x"}', b'{"id": NaN}', b"{" * 5000, b"null",
+    b'{"id": "\\ud800", "vif_type": "ethernet"}', b'{"id": "a", "id": "b"}', b"\xef\xbb\xbf{}", b"9" * 5000,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("target", ["/v1/plug", "/v1/update", "/v1/rehearse", "/v1/plug-all"])
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"nonsense", b"\xff\xfe", b'"text"', b"7", b"[[", b'{"id": "x"}', b'{"id": NaN}', b"{" * 5000, b"null",
-     b'{"id": "\\ud800", "vif_type": "ethernet"}', b'{"id": "a", "id": "b"}', b"\xef\xbb\xbf{}", b"9" * 5000],
-)  # fmt: skip
-def test_a_wrong_body_says_where(vifplugd: Caller, target: str, content: bytes) -> None:
-    assert vifplugd.post(target, content, status=400).error["code"] in (
-        "invalid_input",
-        "unsupported_vif_type",
-    )
+def test_a_wrong_body_says_where(vifplugd: Caller, target: str) -> None:
+    for content in WRONG_BODIES:
+        refused = vifplugd.post(target, content, status=400)
+        assert refused.error["code"] in ("invalid_input", "unsupported_vif_type"), content
     assert vifplugd.get("/v1/vifs").json["vifs"] == []
 
 
@@ -499,13 +500,13 @@ def test_what_a_script_refuses_has_its_status(vifplugd: Caller, status: int, cod
     assert links() == {}
 
 
-@pytest.mark.parametrize("seconds", ["3", "1e308", "-7", "0.1"])
+@pytest.mark.parametrize("seconds", ["3", "1e308"])
 def test_retry_after_of_a_script_reaches_the_header(vifplugd: Caller, seconds: str) -> None:
     said = json.dumps({"error": {"code": "retry_later", "message": "m", "retry_after": float(seconds)}})
     vifplugd.world.on("plug", do=f"echo '{said}'; exit 75")
-    failed = vifplugd.post("/v1/plug?seconds=0.5", binding(), status=503)
+    failed = vifplugd.post("/v1/plug?seconds=2", binding(), status=503)
     assert failed.error["code"] == "retry_later"
-    assert int(failed.headers.get("retry-after", "1")) in range(1, 86401)
+    assert int(failed.headers["retry-after"]) == min(float(seconds), 3600)
 
 
 def test_a_device_of_somebody_elses_is_a_conflict(vifplugd: Caller) -> None:
