@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
@@ -155,11 +156,14 @@ def holdings(site: Site) -> Counter[str]:
     """What the daemon holds: descriptors by kind, threads, children."""
     found: Counter[str] = Counter()
     for entry in Path(f"/proc/{site.pid}/fd").iterdir():
-        try:
-            found[f"descriptor {re.sub('[0-9]+', 'N', str(entry.readlink()))}"] += 1
-        except FileNotFoundError:
-            continue
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[f"descriptor {_without_numbers(str(entry.readlink()))}"] += 1
     for task in Path(f"/proc/{site.pid}/task").iterdir():
-        found[f"thread {re.sub('[0-9]+', 'N', (task / 'comm').read_text().strip())}"] += 1
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            found[f"thread {_without_numbers((task / 'comm').read_text().strip())}"] += 1
     found["children"] = sum(process.parent == site.pid for process in site.processes().values())
     return found
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub("[0-9]+", "N", text)
