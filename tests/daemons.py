@@ -123,7 +123,7 @@ class Told(NamedTuple):
 def listening(
     path: str, after: int | None = None, *, last_event_id: str | None = None
 ) -> Iterator[Iterator[Told | str]]:
-    """The stream of events: each, and each comment as a str; the first comment has come when this begins."""
+    """The stream of events: each, and each comment as a str; it has said from where when this begins."""
     with contextlib.closing(Connection(path)) as connection:
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         connection.request(
@@ -133,7 +133,7 @@ def listening(
         assert response.status == 200, response.read()
         assert response.getheader("content-type") == "text/event-stream"
         told = _told(response)
-        assert next(told) == "vifplugd"
+        assert isinstance(begins := next(told), str) and begins.startswith("after ")
         yield told
         response.close()
 
@@ -148,7 +148,10 @@ def _told(response: http.client.HTTPResponse) -> Iterator[Told | str]:
             name, _, value = text.partition(": ")
             fields[name] = value
         elif fields:
-            yield Told(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+            if "data" in fields:
+                yield Told(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+            else:
+                yield f"after {fields['id']}"
             fields = {}
 
 

@@ -31,7 +31,7 @@ def test_events_are_framed_as_the_standard_says(path: str) -> None:
             told += sock.recv(65536)
     head, _, stream = told.partition(b"\r\n\r\n")
     assert b"text/event-stream" in head and b"cache-control: no-store" in head.lower()
-    assert stream.startswith(b": vifplugd\n\nid: 1\nevent: started\ndata: {")
+    assert stream.startswith(b"id: 0\n\nid: 1\nevent: started\ndata: {")
     assert stream.count(b"\n") == 6  # one line of JSON, whatever is in it
 
 
@@ -180,3 +180,16 @@ def test_closing_ends_who_waits() -> None:
     events.close()
     waiting.join(5)
     assert not waiting.is_alive() and news.closed
+
+
+def test_numbers_go_on_counting_over_restarts() -> None:
+    old = Events(before=1000)
+    last = [old.publish("old") for _ in range(3)][-1].number
+    new = Events(before=2000)
+    new.publish("started")
+    news = new.subscribe(last)
+    event = news.next(0)
+    assert event is not None and (event.kind, event.number, news.missed) == ("started", 2001, 0)
+    assert new.subscribe(9999).next(0) == event  # of a daemon whose clock was ahead
+    assert new.subscribe(0).next(0) == event
+    assert new.subscribe(2001).next(0) is None

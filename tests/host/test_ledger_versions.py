@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from crashing import ends
 from dying import every_moment
-from vifplug.errors import DiskFull, LedgerError
+from vifplug.errors import DiskFull, LedgerError, ScriptFailed
 from vifplug.host import State
 from vifplug.host.ledger import Ledger
 from vifplug.host.migrations import MIGRATIONS
@@ -268,23 +267,27 @@ def test_an_older_ledger_that_is_damaged_is_rebuilt_as_one_of_today(world: World
 # --- who plugged it ---------------------------------------------------------------------------
 
 
-def test_a_vif_belongs_to_who_plugged_it_until_it_is_unplugged(world: World) -> None:
+def test_a_vif_belongs_to_who_bound_it_as_it_is(world: World) -> None:
     def owner() -> int | None:
         return host.show(ID).owner
 
     with world.host() as host:
         host.plug(binding(), owner=1001)
         assert owner() == 1001
-        later: list[Callable[[], object]] = [
-            lambda: host.plug(binding(), owner=1002),
-            lambda: host.plug(binding(), owner=1002, refresh=True),
-            lambda: host.plug(binding(mtu=1400), owner=1002),
-            lambda: host.plug(binding(queues=2), owner=1002),
-            lambda: host.update(binding(queues=2, mtu=1300)),
-        ]
-        for again in later:
-            again()
+        for refresh in (False, True):
+            host.plug(binding(), owner=1002, refresh=refresh)
             assert owner() == 1001
+        host.plug(binding(mtu=1400), owner=1002)
+        assert owner() == 1002
+        host.plug(binding(queues=2), owner=1003)
+        assert owner() == 1003
+        host.update(binding(queues=2, mtu=1300), owner=1004)
+        assert owner() == 1004
+        world.on("plug", status=1)
+        with pytest.raises(ScriptFailed):
+            host.plug(binding(queues=2, mtu=1300, vif_details={"secret": "of 1005"}), owner=1005)
+        assert owner() == 1004
+        world.on("plug")
         host.unplug(ID)
         host.plug(binding(), owner=1002)
         assert owner() == 1002
@@ -294,7 +297,7 @@ def test_a_reboot_does_not_change_the_owner_and_nor_does_a_debt(world: World) ->
     with world.host(boot_id="before") as host:
         host.plug(binding(), owner=1001)
     with world.host(boot_id="after") as host:
-        host.plug(binding(mtu=1400), owner=1002)
+        host.plug(binding(), owner=1002)
         assert host.show(ID).owner == 1001
         world.on("unplug", status=1)
         with pytest.raises(Exception, match="on record"):

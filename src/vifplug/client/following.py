@@ -39,7 +39,6 @@ class Following:
         self._lines: Iterator[bytes] = iter(())
         #: events that were dropped before this reader came to them
         self.missed = 0
-        self._started = self._daemons_start()
         self._subscribe()
 
     def __iter__(self) -> Following:
@@ -52,7 +51,6 @@ class Following:
             except DaemonUnreachable:
                 event = None
             if event is not None:
-                self._after = event.number
                 return event
             if self._connection is None or not self._subscribe_again():
                 raise StopIteration
@@ -67,19 +65,20 @@ class Following:
 
     def _read(self) -> Event | None:
         """The next event of this connection; None at its end."""
-        data = b""
+        data = number = b""
         for line in self._lines:
-            if line.startswith(b"data:"):
+            if line.startswith(b"id:"):  # at the beginning alone: from where on we listen
+                number = line[3:]
+            elif line.startswith(b"data:"):
                 data += line[5:].strip()
-            elif not line.rstrip(b"\r") and data:
+            elif not line.rstrip(b"\r") and number:
+                self._after, number = int(number), b""
+                if not data:
+                    continue
                 return self._made(Event, self._asking.object(data))
             elif line.startswith(b":") and b"missed" in line:
                 self.missed += int(line.split()[1])
         return None
-
-    def _daemons_start(self) -> Any:
-        with self._asking.answer("GET", "/v1/health") as response:
-            return self._asking.object(response.body()).get("started")
 
     def _subscribe(self) -> None:
         self.close()
@@ -102,8 +101,6 @@ class Following:
         pause = _FIRST_PAUSE
         while not self._closing.wait(pause):
             try:
-                if (started := self._daemons_start()) != self._started:
-                    self._started, self._after = started, 0  # it counts anew: all that it has told is news
                 self._subscribe()
             except (DaemonUnreachable, Stopping, TooBusy):
                 if until is not None and time.monotonic() > until:

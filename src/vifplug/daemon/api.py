@@ -156,7 +156,7 @@ def _update(service: Service, ask: Ask) -> Plugged:
     vif = read_binding(ask.body)
 
     def work(on_step: OnStep | None) -> Plugged:
-        return service.update(vif, seconds=ask.query.get("seconds"), on_step=on_step)
+        return service.update(vif, owner=ask.peer.uid, seconds=ask.query.get("seconds"), on_step=on_step)
 
     return _as_may_be_seen(service, ask, vif.id, work, _whole)
 

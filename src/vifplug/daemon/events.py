@@ -20,7 +20,7 @@ _KEPT = 4096
 class Event(Struct, frozen=True, kw_only=True):
     """One thing that happened."""
 
-    #: counts up from 1 with the daemon's start
+    #: counts up, over restarts of the daemon too
     number: int
     #: seconds since 1970
     time: float
@@ -31,11 +31,15 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Events:
-    """Publishing never waits for anybody: a subscriber too slow for the ring misses what left it, and is told."""
+    """Publishing never waits for anybody: a subscriber too slow for the ring misses what left it, and is told.
 
-    def __init__(self, kept: int = _KEPT) -> None:
+    ``before``: the number before that of the first event. With the time as that, in microseconds since 1970, the
+    numbers go on counting up over restarts of the daemon, and a JSON number still holds them.
+    """
+
+    def __init__(self, kept: int = _KEPT, *, before: int = 0) -> None:
         self._ring: deque[Event] = deque(maxlen=kept)
-        self._number = 0
+        self._before = self._number = before
         self._changed = threading.Condition()
         self._closed = False
         #: events that some reader was too slow for
@@ -62,12 +66,13 @@ class Events:
     def subscribe(self, after: int | None = None) -> Subscription:
         """From now on; with ``after``, from the event that followed that number, as far as it is kept.
 
-        A number that was not given out yet is of a daemon before this one: then from our first event.
+        A number that we did not give out is of a daemon before this one: then from our first event.
         """
         with self._changed:
             if after is None:
                 after = self._number
-            return Subscription(self, after if after <= self._number else 0)
+            ours = self._before <= after <= self._number
+            return Subscription(self, after if ours else self._before)
 
     def close(self) -> None:
         """End every subscription."""
@@ -92,7 +97,7 @@ class Events:
 
     @property
     def number(self) -> int:
-        """That of the last event; 0 when there was none."""
+        """That of the last event, or the one before our first."""
         return self._number
 
 
@@ -104,6 +109,11 @@ class Subscription:
         self._after = after
         #: events that were dropped before this reader came to them
         self.missed = 0
+
+    @property
+    def after(self) -> int:
+        """The number of the event that it has come to."""
+        return self._after
 
     def next(self, timeout: float) -> Event | None:
         """The next event; None when there was none for ``timeout`` seconds, or the stream is closed."""

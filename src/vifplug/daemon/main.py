@@ -111,7 +111,7 @@ class Vifplugd:
             stack.callback(listener.close)
         if not handed_over:
             stack.callback(Path(config.socket_path).unlink, missing_ok=True)
-        events = Events()
+        events = Events(before=time.time_ns() // 1000)
         events.listen(self._on_event)
         service = _open(Service, config, events)
         stack.callback(service.close)

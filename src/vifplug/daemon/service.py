@@ -153,10 +153,12 @@ class Service:
         with self._verb("rehearse", vif.id, vif.plug_script, vif_type=vif.type):
             return self.host.rehearse(vif)
 
-    def update(self, binding: Any, *, seconds: float | None = None, on_step: OnStep | None = None) -> Plugged:
+    def update(
+        self, binding: Any, *, owner: int, seconds: float | None = None, on_step: OnStep | None = None
+    ) -> Plugged:
         vif = _vif(binding)
         with self._verb("update", vif.id, vif.plug_script, on_step=on_step, vif_type=vif.type):
-            plugged = self.host.update(vif, seconds=seconds)
+            plugged = self.host.update(vif, seconds=seconds, owner=owner)
             if plugged.changed:
                 self.events.publish("updated", vif.id, seconds=plugged.seconds)
         return plugged

@@ -91,7 +91,7 @@ def server_sent(
 
     Ends when the stream of events does, or its reader has ``gone``. ``shown`` gives an event as the reader may see it.
     """
-    yield b": vifplugd\n\n"
+    yield b"id: %d\n\n" % news.after  # who loses the connection before the first event knows where it stood
     missed = 0
     spoke = time.monotonic()
     while not news.closed and not gone():

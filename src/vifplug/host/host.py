@@ -122,9 +122,11 @@ class Host:
         longer agrees, or ``refresh`` asks for the script to be called again. A changed binding is
         carried out: live where script and type can, else by unplugging and plugging, which is
         refused (VifInUse) while a guest holds the device. ``seconds`` is the script's deadline.
-        ``owner``: uid of the user whose VIF it is until it is unplugged; the caller's own when not given.
+        ``owner``: uid of the user whose VIF it is until it is unplugged, or bound otherwise by somebody else;
+        the caller's own when not given.
         """
         started = time.monotonic()
+        owner = os.geteuid() if owner is None else owner
         vif = self._scripts.with_defaults(_vif(binding))
         with self._locks.vif(vif.id, self.config.lock_wait):
             row = self._work.settle(vif.id)
@@ -132,9 +134,9 @@ class Host:
                 return _timed(_as_plugged(row), started)
             script = self._scripts.prepare(vif)
             if row is None:
-                plugged = self._work.connect(vif, script, seconds, os.geteuid() if owner is None else owner)
+                plugged = self._work.connect(vif, script, seconds, owner)
             else:
-                plugged = self._plug_again(row, vif, script, seconds)
+                plugged = self._plug_again(row, vif, script, seconds, owner)
         return _timed(plugged, started)
 
     def _stands(self, row: Row, vif: Vif) -> bool:
@@ -147,21 +149,24 @@ class Host:
             and not self._devices.drift(record.vif, row.master)
         )
 
-    def _plug_again(self, row: Row, vif: Vif, script: TrustedScript | None, seconds: float | None) -> Plugged:
+    def _plug_again(
+        self, row: Row, vif: Vif, script: TrustedScript | None, seconds: float | None, owner: int | None
+    ) -> Plugged:
         record = row.record
+        owner = _owner(row, vif, owner)
         if record.lost:
             if record.request != vif:  # the backend may hold what only the old request undoes
                 self._work.disconnect(row)
-            return self._work.connect(vif, script, seconds, record.owner)
+            return self._work.connect(vif, script, seconds, owner)
         if known_by_device(record) and same_device(record.request, vif):
             row = self._ledger.take_script(row, record.request, reference(script), record.error)
             return self._work.change(row, vif, script, Change(How.SAME, [], []), seconds)
         change = plan(record.request, vif, self._scripts.info(script) if script else None)
         if change.how is not How.REPLACE:
-            return self._work.change(row, vif, script, change, seconds)
+            return self._work.change(row, vif, script, change, seconds, owner=owner)
         self._check_replaceable(record.vif, vif, change.refused)
         self._work.disconnect(row)
-        return self._work.connect(vif, script, seconds, record.owner)
+        return self._work.connect(vif, script, seconds, owner)
 
     def _check_replaceable(self, old: Vif, new: Vif, changes: builtins.list[str]) -> None:
         """Raise, before the old VIF is gone, what would keep the new one from being plugged in its place."""
@@ -180,10 +185,10 @@ class Host:
                 return Rehearsal(id=vif.id, steps=[], xml=interface_xml(row.record.vif))
             return rehearse(vif, row, self._devices, self._scripts)
 
-    def update(self, binding: Binding, *, seconds: float | None = None) -> Plugged:
+    def update(self, binding: Binding, *, seconds: float | None = None, owner: int | None = None) -> Plugged:
         """Bring a plugged VIF to a changed binding without taking it from its guest.
 
-        Raises UpdateRefused, naming the fields, where the type or the script cannot.
+        ``owner`` as for ``plug``. Raises UpdateRefused, naming the fields, where the type or the script cannot.
         """
         started = time.monotonic()
         vif = self._scripts.with_defaults(_vif(binding))
@@ -203,7 +208,8 @@ class Host:
                 )
             if change.how is How.SAME:
                 return _timed(_as_plugged(row), started)
-            return _timed(self._work.change(row, vif, script, change, seconds), started)
+            owner = _owner(row, vif, os.geteuid() if owner is None else owner)
+            return _timed(self._work.change(row, vif, script, change, seconds, owner=owner), started)
 
     def repair(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
         """Bring a plugged VIF back to its record where kernel or last change differ from it: the device made
@@ -227,7 +233,7 @@ class Host:
             if self._stands(row, request):
                 return _timed(_as_plugged(row), started)
             script = self._scripts.prepare(request)
-            return _timed(self._plug_again(row, request, script, seconds), started)
+            return _timed(self._plug_again(row, request, script, seconds, row.record.owner), started)
 
     # --- unplug ------------------------------------------------------------------------------
 
@@ -440,6 +446,11 @@ def _caught(
         return answer
 
     return one
+
+
+def _owner(row: Row, vif: Vif, asks: int | None) -> int | None:
+    """Whose VIF it is from now on: who binds it otherwise may have put secrets of their own into that."""
+    return row.record.owner if vif == row.record.request else asks
 
 
 def _vif(binding: Binding) -> Vif:

@@ -188,11 +188,11 @@ class Ledger:
             _keep_calls(connection, calls)
             connection.execute(
                 "UPDATE vif SET state = 'plugged', request = ?, vif = ?, type = ?, next_request = NULL, reply = ?,"
-                " master = ?, mark = NULL, error = NULL, attempts = 0, boot_id = ?, changed = ?"
+                " master = ?, mark = NULL, error = NULL, attempts = 0, boot_id = ?, changed = ?, owner = ?"
                 " WHERE id = ? AND generation = ?",
                 (
                     as_json(request), as_json(vif), vif.type, as_json(reply), master, self._boot_id, time.time(),
-                    record.id, record.generation,
+                    record.owner, record.id, record.generation,
                 ),
             )  # fmt: skip
             _forget_same_debts(connection, record, request)

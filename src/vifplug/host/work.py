@@ -53,11 +53,17 @@ class Work:
             raise
 
     def change(
-        self, row: Row, vif: Vif, script: TrustedScript | None, change: Change, seconds: float | None
-    ) -> Plugged:
-        """Carry out a change on a live VIF; when it fails, go back to what was, and never take the VIF away."""
+        self, row: Row, vif: Vif, script: TrustedScript | None, change: Change, seconds: float | None,
+        *, owner: int | None = None,
+    ) -> Plugged:  # fmt: skip
+        """Carry out a change on a live VIF; when it fails, go back to what was, and never take the VIF away.
+
+        ``owner`` is whose VIF it is once it is changed.
+        """
         if row.record.error is not None and change.how in (How.RECORD, How.UPDATE):
             row = self._mend(row, script, seconds)
+        if owner is not None:
+            row = msgspec.structs.replace(row, record=msgspec.structs.replace(row.record, owner=owner))
         self._devices.take_back(row.record.vif)
         steps = Steps(vif.id, self._on_step)
         log: list[CallRecord] = []
