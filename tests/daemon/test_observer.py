@@ -18,7 +18,7 @@ from vifplug.client import Client
 from vifplug.daemon import logs
 from vifplug.daemon.events import Events
 from vifplug.daemon.lanes import Lanes
-from vifplug.errors import VifplugError
+from vifplug.errors import InvalidInput, VifplugError
 from watched import Watched
 from world import ID, World, binding
 
@@ -68,14 +68,20 @@ def test_a_callers_trace_goes_through_everything(world: World, log: io.StringIO)
     assert {line["verb_id"] for line in said if "verb_id" in line} == {spans["plug"].span_id.hex()}
 
 
-def test_a_request_is_logged_with_who_made_it_when_it_changes_something(
-    world: World, log: io.StringIO
-) -> None:
+def test_a_verb_is_logged_with_who_asked_for_it(world: World, log: io.StringIO) -> None:
     with Watched(world) as watched, watched.client() as client:
         client.plug(binding())
         client.list()
-    (request,) = [line for line in lines(log) if line["logger"] == "vifplug.requests"]
-    assert (request["method"], request["path"], request["status"]) == ("POST", "/v1/plug", 200)
+    (verb,) = lines(log)
+    assert verb["message"] == "plug done"
+    assert (verb["uid"], verb["pid"]) == (os.geteuid(), os.getpid())
+
+
+def test_a_request_that_was_refused_is_logged_with_who_made_it(world: World, log: io.StringIO) -> None:
+    with Watched(world) as watched, watched.client() as client, pytest.raises(InvalidInput):
+        client.plug({"id": "x"})
+    (request,) = lines(log)
+    assert (request["method"], request["path"], request["status"]) == ("POST", "/v1/plug", 400)
     assert (request["uid"], request["pid"]) == (os.geteuid(), os.getpid())
     assert request["seconds"] > 0
 

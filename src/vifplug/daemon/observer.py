@@ -59,7 +59,8 @@ class Observer:
         ``route`` is the route's pattern, ``path`` what was sent, ``traceparent`` the header as it came.
         """
         started = time.monotonic()
-        with self.spans.request(method, route, traceparent) as span:
+        who = logs.about(uid=peer.uid, pid=peer.pid)  # on the line of the verb, too
+        with self.spans.request(method, route, traceparent) as span, who:
             try:
                 yield span
             finally:
@@ -68,16 +69,15 @@ class Observer:
                 if status >= 500:
                     span.error = span.error or f"status {status}"
                 self.metrics.request(route, method, status, seconds)
+                refused = status >= 400 and method not in ("GET", "HEAD")
                 _requests.log(
-                    logging.DEBUG if method in ("GET", "HEAD") else logging.INFO,
+                    logging.INFO if refused else logging.DEBUG,
                     "request",
                     extra=logs.fields(
                         method=method,
                         path=path,
                         status=status,
                         seconds=round(seconds, 6),
-                        uid=peer.uid,
-                        pid=peer.pid,
                         trace=span.context.trace,
                     ),
                 )
