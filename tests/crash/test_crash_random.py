@@ -109,7 +109,7 @@ class Storm:
 
 @pytest.mark.parametrize(
     ("seed", "rounds"),
-    [(1, 10), *(pytest.param(seed, 250, marks=pytest.mark.slow) for seed in (2, 3, 4))],
+    [(1, 25), *(pytest.param(seed, 250, marks=pytest.mark.slow) for seed in (2, 3, 4))],
 )
 def test_whatever_moment_it_dies_at_all_agree_again(two: World, seed: int, rounds: int) -> None:
     storm = Storm(two, seed)
@@ -121,7 +121,7 @@ def test_whatever_moment_it_dies_at_all_agree_again(two: World, seed: int, round
 
 @pytest.mark.parametrize(
     ("seed", "rounds"),
-    [(11, 3), *(pytest.param(seed, 40, marks=pytest.mark.slow) for seed in (12, 13))],
+    [(11, 5), *(pytest.param(seed, 40, marks=pytest.mark.slow) for seed in (12, 13))],
 )
 def test_it_may_die_in_the_middle_of_many_at_once(two: World, seed: int, rounds: int) -> None:
     """Eight threads share commits and removals: what one round of them holds is done for all or for none."""
