@@ -51,6 +51,7 @@ def test_alone_it_prints_help_under_any_shell(shell: str) -> None:
         "demo",
         "test",
         "neutron-test",
+        "nova-test",
         "lint",
         "bench",
         "soak",

@@ -80,6 +80,14 @@ def find_row(nova_vif: Mapping[str, Any]) -> tuple[HistoricType, VifType]:
     raise _unsupported(name, f"Nova's types are {', '.join(known)}{hint}")
 
 
+def network_of(nova_vif: Mapping[str, Any]) -> dict[str, Any]:
+    """What a VIF of Nova's says of its network, as a port binding has it under ``network``.
+
+    Raises InvalidInput where it is not of Nova's form.
+    """
+    return _network(_Facts(nova_vif, None, None))
+
+
 def _unsupported(name: Any, reason: str) -> UnsupportedVifType:
     return UnsupportedVifType(
         f"type: {shown(name)} cannot be plugged: {reason}", field="type", value=shown(name).strip('"')
