@@ -104,8 +104,8 @@ def test_only_so_many_requests_for_many_are_at_work(daemon: Watched, path: str) 
     hung = Asking(path)
     for number in range(16):
         hung.ask("/v1/plug-all", [binding(number + 1)])
-    until(lambda: daemon.service.connections() == 16)
-    until(lambda: b"too_busy" in ask(path, "POST", "/v1/plug-all", [binding(99)]).body)
+    until(lambda: daemon.service.admission._batches == 16)
+    assert b"too_busy" in ask(path, "POST", "/v1/plug-all", [binding(99)]).body
     (daemon.world.backend / "go").touch()
     hung.join()
 

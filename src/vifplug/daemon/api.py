@@ -28,8 +28,10 @@ from ..host.steps import OnStep
 from ..model import read_binding, read_bindings
 from ..model.learn import learn
 from . import privacy
+from .looks import Capabilities, Health, Looks, Waited
+from .many import plug_all, unplug_all
 from .peers import Peer, Role
-from .service import Capabilities, Health, Service, Waited
+from .service import Service
 from .status import Status
 from .streams import Line, PlugLine, UnplugLine, lines, server_sent
 
@@ -129,7 +131,7 @@ def _as_may_be_seen(
     service: Service, ask: Ask, vif_id: str, work: Callable[[OnStep | None], T], of: Callable[[T], T]
 ) -> T:
     """What comes of a verb, as who asks may see it: what was said of another user's VIF is its owner's."""
-    if not service.is_others(ask.peer, ask.role, vif_id):
+    if not Looks(service).is_others(ask.peer, ask.role, vif_id):
         return work(ask.on_step)
     on_step = ask.on_step
     try:
@@ -203,8 +205,8 @@ def _gc(service: Service, _: Ask) -> GcReport:
 def _plug_all(service: Service, ask: Ask) -> Stream:
     vifs = read_bindings(ask.body)
     return lines(
-        lambda tell: service.plug_all(
-            vifs, owner=ask.peer.uid, on_done=lambda index, answer: tell(Line.of(answer, index))
+        lambda tell: plug_all(
+            service, vifs, owner=ask.peer.uid, on_done=lambda index, answer: tell(Line.of(answer, index))
         )
     )
 
@@ -220,7 +222,7 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
         raise NotAllowed("only an admin may unplug all VIFs of this host at once: name them")
     ids = None if which.ids is UNSET else which.ids
 
-    others = {vif_id for vif_id in ids or () if service.is_others(ask.peer, ask.role, vif_id)}
+    others = {vif_id for vif_id in ids or () if Looks(service).is_others(ask.peer, ask.role, vif_id)}
 
     def work(tell: Callable[[Line], None]) -> None:
         def done(index: int, vif_id: str, answer: Unplugged | VifplugError) -> None:
@@ -228,7 +230,7 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
                 answer = privacy.of_unplugged_or_not(answer)
             tell(Line.of(answer, index, vif_id))
 
-        service.unplug_all(ids, on_done=done)
+        unplug_all(service, ids, on_done=done)
 
     return lines(work)
 
@@ -238,12 +240,12 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
 
 def _list(service: Service, ask: Ask) -> Vifs:
     limit = ask.query.get("limit", 1000)
-    found = service.list(ask.peer, ask.role, ask.query.get("state"), limit, ask.query.get("after"))
+    found = Looks(service).list(ask.peer, ask.role, ask.query.get("state"), limit, ask.query.get("after"))
     return Vifs(vifs=found, next=found[-1].generation if len(found) == limit else None)
 
 
 def _show(service: Service, ask: Ask) -> Record:
-    return service.show(ask.peer, ask.role, ask.path["id"])
+    return Looks(service).show(ask.peer, ask.role, ask.path["id"])
 
 
 def _xml(service: Service, ask: Ask) -> Raw:
@@ -251,26 +253,26 @@ def _xml(service: Service, ask: Ask) -> Raw:
 
 
 def _calls(service: Service, ask: Ask) -> Calls:
-    return Calls(calls=service.calls(ask.peer, ask.role, ask.path["id"]))
+    return Calls(calls=Looks(service).calls(ask.peer, ask.role, ask.path["id"]))
 
 
 def _wait(service: Service, ask: Ask) -> Waited:
-    return service.wait(
+    return Looks(service).wait(
         ask.peer, ask.role, ask.path["id"], ask.query.get("state", "settled"),
         seconds=ask.query.get("seconds", 30.0), gone=ask.gone,
     )  # fmt: skip
 
 
 def _capabilities(service: Service, _: Ask) -> Capabilities:
-    return service.capabilities()
+    return Looks(service).capabilities()
 
 
 def _health(service: Service, _: Ask) -> Health:
-    return service.health()
+    return Looks(service).health()
 
 
 def _status(service: Service, _: Ask) -> Status:
-    return service.status()
+    return Looks(service).status()
 
 
 def _scripts(service: Service, _: Ask) -> Scripts:

@@ -12,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 import h11
@@ -34,6 +34,8 @@ _BODIES = 256 << 20
 _LINGER = 2.0
 #: connections that only admins may use, however many others come
 _RESERVED = 16
+#: connections kept that were turned away
+_TURNED_AWAY = 64
 #: of the connections, those that any one user may have: 1 in 2
 _SHARE = 2
 
@@ -91,6 +93,7 @@ class Server:
         self._guard = threading.Lock()
         self._connections: dict[socket.socket, _Connection] = {}
         self._of_user: Counter[int] = Counter()
+        self._turned_away: deque[socket.socket] = deque()
         #: bytes of larger bodies that are at hand
         self.bodies = 0
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
@@ -129,9 +132,11 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError as error:  # no more descriptors, say: those who are connected go on
                 log.warning("no connection could be accepted: %s", error.strerror)
+                self._let_go(0)
                 time.sleep(0.05)
                 continue
             self._take(sock)
+        self._let_go(0)
         os.close(self._stop)
 
     def _take(self, sock: socket.socket) -> None:
@@ -165,12 +170,21 @@ class Server:
             self._turn_away(sock, peer, "too_busy", f"vifplugd cannot take more connections: {error}")
 
     def _turn_away(self, sock: socket.socket, peer: Peer, code: str, message: str) -> None:
-        with sock:
-            sock.settimeout(0)
-            try:
-                _write_whole(sock, h11.Connection(h11.SERVER), self._app.refuse(peer, code, message))
-            except OSError as error:
-                log.debug("a caller that was turned away did not listen: %s", error)
+        """Answer before anything is read. The connection is kept for a while: who is still sending when it closes
+        would hear of a broken pipe, and not why."""
+        sock.settimeout(0)
+        try:
+            _write_whole(sock, h11.Connection(h11.SERVER), self._app.refuse(peer, code, message))
+            sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            log.debug("a caller that was turned away did not listen: %s", error)
+        self._turned_away.append(sock)
+        self._let_go(_TURNED_AWAY)
+
+    def _let_go(self, kept: int) -> None:
+        """Close the connections that were turned away, but for so many of the last."""
+        while len(self._turned_away) > kept:
+            self._turned_away.popleft().close()
 
     def _hold(self, size: int) -> None:
         """Count so many more bytes of bodies, or fewer. Raises Refused when there is no room for them."""
