@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import os
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,6 +229,37 @@ def test_the_other_seven_types_are_plugged_by_their_script_alone(
     assert links() == {} and world.ports() == {ID}
     assert compute.plug(vif) is None and world.asked() == ["plug"]
     assert compute.unplug(vif) is None and world.ports() == set()
+
+
+_GREEN = """
+import eventlet
+eventlet.monkey_patch()  # before all else, as nova-compute does unless it is told to use threads
+import sys
+import nova_side, os_vif
+nova_side.start()
+nova_side.CONF.set_override("socket", sys.argv[1], "os_vif_vifplug")
+os_vif.initialize(reset=True)
+vifs = [
+    nova_side.a_vif(id=f"{n}" * 8 + nova_side.ID[8:], devname=f"tap{n}", address=f"fa:16:3e:00:00:0{n}") for n in (1, 2, 3)
+]
+pool = eventlet.GreenPool()
+list(pool.imap(lambda vif: nova_side.driver().plug(nova_side.an_instance(), vif), vifs))
+"""
+
+
+def test_under_eventlet_one_vif_does_not_wait_for_another(compute: Compute, world: World) -> None:
+    """Each script waits until all three are called."""
+    world.on(
+        "plug",
+        do="touch $backend/here-$VIF_ID; until [ $(ls $backend | grep -c here-) = 3 ]; do sleep 0.01; done",
+    )
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _GREEN, compute.served.socket],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert sorted(links()) == ["tap1", "tap2", "tap3"]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
