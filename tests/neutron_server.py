@@ -194,6 +194,9 @@ class NeutronServer:
     def agent_says(self, port: Mapping[str, Any], host: str, *, up: bool) -> None:
         self.call("POST", "/test/status", {"port": port["id"], "host": host, "up": up})
 
+    def dhcp_agent_is_ready(self, port: Mapping[str, Any]) -> None:
+        self.call("POST", "/test/dhcp", {"port": port["id"]})
+
     # --- behind its back --------------------------------------------------------------------------
 
     def sql(self, statement: str, *values: Any) -> list[Any]:

@@ -26,7 +26,7 @@ collect_ignore = [
 RULES = """
 [ml2_vifplug]
 rules = vlan, overlay, macvtap, vhost
-reconcile_interval = 1
+reconcile_interval = 3600
 [vifplug_rule:vlan]
 network_types = vlan
 physical_networks = physnet1

@@ -53,7 +53,15 @@ def _status(said: dict[str, Any]) -> None:
     call(context.get_admin_context(), device=said["port"], host=said["host"], agent_id="vifplug-test")
 
 
-_TEST = {"/test/report": _report, "/test/status": _status}
+def _dhcp(said: dict[str, Any]) -> None:
+    """The DHCP agent has the port's entry: dhcp_ready_on_ports."""
+    from neutron.api.rpc.handlers.dhcp_rpc import DhcpRpcCallback
+    from neutron_lib import context
+
+    DhcpRpcCallback().dhcp_ready_on_ports(context.get_admin_context(), port_ids=[said["port"]])
+
+
+_TEST = {"/test/dhcp": _dhcp, "/test/report": _report, "/test/status": _status}
 
 
 def _application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -89,8 +97,8 @@ class _Handler(WSGIRequestHandler):
 sys.argv = ["neutron-api"]
 try:
     neutron_api = importlib.import_module("neutron.wsgi.api").application
-except ModuleNotFoundError:  # before Neutron 24 its entry point was a script that called this
-    neutron_api = importlib.import_module("neutron.server").get_application()
+except ModuleNotFoundError:  # in older releases the entry point is a script that calls this
+    neutron_api = importlib.import_module("neutron.cmd.eventlet.server").main_api_eventlet()
 server = _Server(_SOCKET + ".new", _Handler)  # type: ignore[arg-type]  # the address of a Unix socket
 server.set_app(_application)
 Path(_SOCKET + ".new").rename(_SOCKET)

@@ -39,7 +39,7 @@ def test_a_port_is_bound_by_the_rule_of_its_segment(neutron: NeutronServer) -> N
     network = neutron.network()
     port = neutron.port(network, "cmp1")
     assert port["binding:vif_type"] == "ethernet"
-    assert port["binding:vif_details"] == {
+    assert neutron.read(port)["binding:vif_details"] == {
         "vif_plug_script": "linux-bridge",
         "bridge": "br-physnet1",
         "vlan": network["provider:segmentation_id"],
@@ -56,6 +56,8 @@ def test_what_is_answered_at_once_is_what_is_kept(neutron: NeutronServer) -> Non
     port = neutron.port(neutron.network(), "cmp1")
     kept = neutron.read(port)
     assert port["status"] == kept["status"] == "ACTIVE"
+    for details in (port["binding:vif_details"], kept["binding:vif_details"]):
+        details.pop("bound_drivers", None)  # Neutron's own, which older releases do not answer at once
     assert port["binding:vif_details"] == kept["binding:vif_details"]
 
 
@@ -209,8 +211,9 @@ def test_details_that_neutron_could_not_keep_are_refused_with_their_size(neutron
 def test_a_bound_port_keeps_its_details_where_new_ones_would_be_too_long(neutron: NeutronServer) -> None:
     network = neutron.network(**{"provider:network_type": "vxlan"})
     port = neutron.port(network, "cmp1", allowed_address_pairs=pairs(2))
+    before = neutron.read(port)["binding:vif_details"]
     neutron.update("port", port["id"], allowed_address_pairs=pairs(100))
-    assert neutron.read(port)["binding:vif_details"] == port["binding:vif_details"]
+    assert neutron.read(port)["binding:vif_details"] == before
     assert neutron.said(f"Port {port['id']} keeps its details: what they would be now is refused")
 
 

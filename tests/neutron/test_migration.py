@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from neutron_server import Answer, NeutronServer, eventually
+from neutron_server import Answer, NeutronServer
 from vifplug.neutron import report
 
-PLUGS_ITSELF = report.write(
-    [
-        {
-            "name": "linux-bridge",
-            "trusted": True,
-            "digest": None,
-            "reason": None,
-            "info": {"version": "2", "vif_types": ["ethernet"]},
-        }
-    ],
-    reports_status=True,
-)
+LINUX_BRIDGE = {
+    "name": "linux-bridge",
+    "trusted": True,
+    "digest": None,
+    "reason": None,
+    "info": {"version": "2"},
+}
 
 
 def test_the_second_binding_is_ready_and_inactive(neutron: NeutronServer) -> None:
@@ -87,42 +82,24 @@ def test_a_disabled_port_is_down_and_comes_up_again(neutron: NeutronServer) -> N
     assert neutron.read(port)["status"] == "ACTIVE"
 
 
-def test_a_port_that_was_left_down_is_found_and_brought_up(neutron: NeutronServer) -> None:
-    port, disabled = (neutron.port(neutron.network(), "cmp1") for _ in range(2))
-    neutron.update("port", disabled["id"], admin_state_up=False)
-    neutron.sql("UPDATE ports SET status = 'DOWN' WHERE id = ?", port["id"])
-    assert eventually(lambda: neutron.read(port)["status"] == "ACTIVE")
-    assert neutron.said(f"Port {port['id']} is bound on host cmp1 and was left DOWN")
-    assert neutron.read(disabled)["status"] == "DOWN"
-
-
 def test_a_port_that_waits_for_its_dhcp_entry_comes_up_with_it_and_not_before(neutron: NeutronServer) -> None:
     port = neutron.port(neutron.network())
     ((attribute,),) = neutron.sql("SELECT standard_attr_id FROM ports WHERE id = ?", port["id"])
     neutron.sql("INSERT INTO provisioningblocks (standard_attr_id, entity) VALUES (?, 'DHCP')", attribute)
     bound = neutron.update("port", port["id"], **{"binding:host_id": "cmp1"})
     assert (bound["binding:vif_type"], bound["status"]) == ("ethernet", "DOWN")
-    neutron.sql("DELETE FROM provisioningblocks WHERE standard_attr_id = ?", attribute)
-    assert eventually(lambda: neutron.read(port)["status"] == "ACTIVE")
+    neutron.dhcp_agent_is_ready(port)
+    assert neutron.read(port)["status"] == "ACTIVE"
 
 
 # --- a host whose agent plugs and reports ports itself --------------------------------------------
 
 
 def test_where_an_agent_reports_the_port_it_is_the_agent_who_brings_it_up(neutron: NeutronServer) -> None:
-    neutron.report("plugs", PLUGS_ITSELF)
+    neutron.report("plugs", report.write([LINUX_BRIDGE], reports_status=True))
     port = neutron.port(neutron.network(), "plugs")
     assert (port["binding:vif_type"], port["status"]) == ("ethernet", "DOWN")
     neutron.agent_says(port, "plugs", up=True)
     assert neutron.read(port)["status"] == "ACTIVE"
     neutron.agent_says(port, "plugs", up=False)
     assert neutron.read(port)["status"] == "DOWN"
-
-
-def test_what_an_agent_says_is_down_is_not_taken_for_left_down(neutron: NeutronServer) -> None:
-    neutron.report("plugs-too", PLUGS_ITSELF)
-    waiting = neutron.port(neutron.network(), "plugs-too")
-    forgotten = neutron.port(neutron.network(), "cmp1")
-    neutron.sql("UPDATE ports SET status = 'DOWN' WHERE id = ?", forgotten["id"])
-    assert eventually(lambda: neutron.read(forgotten)["status"] == "ACTIVE")  # so there was a look
-    assert neutron.read(waiting)["status"] == "DOWN"

@@ -63,7 +63,7 @@ def test_a_mechanism_gives_exactly_the_mails_binding(cloud: dict[str, NeutronSer
     network = neutron.network(mtu=1450)
     port = neutron.port(network, "cmp1", mac_address=MAC)
     assert port["binding:vif_type"] == "ethernet"
-    assert port["binding:vif_details"] == mails_binding(name)
+    assert neutron.read(port)["binding:vif_details"] == mails_binding(name)
     assert port["status"] == "ACTIVE"
 
 

@@ -20,6 +20,11 @@ from sqlalchemy import and_
 _INDIFFERENT = {"status", "updated_at", "revision_number", "name", "description", "tags"}
 
 
+def request(context: Any) -> Any:
+    """The request's own context, of one of ML2's: it became public as ``plugin_context`` after Neutron 20."""
+    return context._plugin_context
+
+
 def changed(context: Any) -> bool:
     """Whether an update says something of a port that its details may depend on."""
     now: Mapping[str, Any] = context.current
@@ -33,7 +38,7 @@ def changed(context: Any) -> bool:
 
 def keep_details(context: Any, details: Mapping[str, Any]) -> None:
     """Write the vif_details of a binding, on disk and into what this request answers."""
-    plugin_context = context.plugin_context
+    plugin_context = request(context)
     host = context._binding.host
     with db_api.CONTEXT_WRITER.using(plugin_context):
         binding = ports.PortBinding.get_object(plugin_context, port_id=context.current["id"], host=host)
@@ -80,7 +85,7 @@ def notify(context: Any) -> None:
     """Tell the agent of a port's host that the port has changed."""
     segment = context.bottom_bound_segment
     directory.get_plugin().notifier.port_update(
-        context.plugin_context,
+        request(context),
         context.current,
         segment[api.NETWORK_TYPE],
         segment[api.SEGMENTATION_ID],

@@ -96,7 +96,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
         VifType(self.vif_type)  # a vendor's mistake: better now than at the first port
         options.register(cfg.CONF)
         qos.register(self)
-        status.reconcile_from_start(self)
+        self._reconciler = status.Reconciler(self)
 
     def bind_port(self, context: Any) -> None:
         reasons: list[str] = []
@@ -125,13 +125,14 @@ class VifplugMechanismDriver(api.MechanismDriver):
 
     def update_port_postcommit(self, context: Any) -> None:
         if self.is_bound(context):
+            self._reconciler.start()  # Neutron before 2024.2 does not tell a process of the API that it has begun
             status.settle(context)
 
     def update_network_postcommit(self, context: Any) -> None:
         if context.current.get("mtu") != context.original.get("mtu") or (
             context.current.get("qos_policy_id") != context.original.get("qos_policy_id")
         ):
-            self.refresh_all(context.plugin_context, network_id=context.current["id"])
+            self.refresh_all(bound.request(context), network_id=context.current["id"])
 
     # --- what is bound already ------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
         subnets = [fixed.get("subnet_id") for fixed in context.current.get("fixed_ips") or ()]
         allowed: set[str] = set()
         for subnet_id in filter(None, subnets):
-            found = directory.get_plugin().get_subnet(context.plugin_context, subnet_id).get("segment_id")
+            found = directory.get_plugin().get_subnet(bound.request(context), subnet_id).get("segment_id")
             if found is None:
                 allowed.clear()
                 break
@@ -227,7 +228,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
             context, "_binding", None
         )  # Neutron's own class has it, and set_binding writes there too
         if binding is not None:
-            binding.vif_details = jsonutils.dumps({"binding_failure": f"{reason[:1000]}"})
+            binding.vif_details = jsonutils.dumps({"binding_failure": reason[:600]})
         said, now = (port, host, reason), monotonic()
         if now - self._said.get(said, -self._telling) >= self._telling:
             _LOG.warning("Port %s is not bound on host %s: %s", port, host, reason)

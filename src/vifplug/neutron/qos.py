@@ -16,6 +16,7 @@ from neutron_lib.services.qos import base
 from neutron_lib.services.qos import constants as qos
 
 from ..model import VifType
+from . import bound
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def bandwidth(context: Any) -> dict[str, dict[str, int]] | None:
         return None
     from neutron.objects.qos import policy as policies
 
-    policy = policies.QosPolicy.get_object(context.plugin_context.elevated(), id=policy_id)
+    policy = policies.QosPolicy.get_object(bound.request(context).elevated(), id=policy_id)
     found: dict[str, dict[str, int]] = {}
     for rule in policy.rules if policy else ():
         if rule.rule_type == qos.RULE_TYPE_BANDWIDTH_LIMIT and rule.max_kbps:

@@ -9,6 +9,7 @@ look at the database, at start and from time to time.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 from collections.abc import Collection
@@ -35,10 +36,10 @@ def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
         and port["status"] != constants.PORT_STATUS_ACTIVE
         and port["device_owner"].startswith(constants.DEVICE_OWNER_COMPUTE_PREFIX)
         and port.get(portbindings.VNIC_TYPE, "normal") in vnic_types
-        and _agent_reports(context.plugin_context, context.host)
+        and _agent_reports(bound.request(context), context.host)
     ):
         provisioning_blocks.add_provisioning_component(
-            context.plugin_context, port["id"], resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
+            bound.request(context), port["id"], resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
         )
 
 
@@ -48,14 +49,14 @@ def settle(context: Any) -> None:
     if port["device_owner"] == constants.DEVICE_OWNER_DVR_INTERFACE:
         return  # bound on many hosts at once; Neutron's router agents have the say
     up = port["status"] == constants.PORT_STATUS_ACTIVE
-    if up == port["admin_state_up"] or _agent_reports(context.plugin_context, context.host):
+    if up == port["admin_state_up"] or _agent_reports(bound.request(context), context.host):
         return
     if up:
         _update(context, constants.PORT_STATUS_DOWN)
         return
-    _bring_up(context.plugin_context, port["id"])
+    _bring_up(bound.request(context), port["id"])
     # what this request answers is as of its transaction: say what holds now
-    port["status"] = directory.get_plugin().get_port(context.plugin_context, port["id"])["status"]
+    port["status"] = directory.get_plugin().get_port(bound.request(context), port["id"])["status"]
 
 
 def reconcile(driver: Any) -> int:
@@ -76,29 +77,37 @@ def reconcile(driver: Any) -> int:
     return found
 
 
-def reconcile_from_start(driver: Any) -> None:
-    """Look for ports left DOWN when this server process has started, and then from time to time.
+class Reconciler:
+    """Looks for ports left DOWN when a server process has started, and then from time to time.
 
     Every process does: each look is one query, and a port that is up already is left alone.
     """
 
-    def start(*_: Any, **__: Any) -> None:
-        threading.Thread(target=_look, args=(driver,), name="vifplug-reconcile", daemon=True).start()
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._process: int | None = None
+        self._lock = threading.Lock()
+        registry.subscribe(self.start, resources.PROCESS, events.AFTER_INIT)
 
-    registry.subscribe(start, resources.PROCESS, events.AFTER_INIT)
+    def start(self, *_: Any, **__: Any) -> None:
+        """Begin, unless this process has: a thread does not outlive the fork that made the process."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._process = os.getpid()
+                threading.Thread(target=self._look, name="vifplug-reconcile", daemon=True).start()
 
-
-def _look(driver: Any) -> None:
-    waiting = threading.Event()
-    while True:
-        try:
-            reconcile(driver)
-        except Exception:  # whatever the database says today: tomorrow it may be well
-            _LOG.exception("Looking for ports left DOWN failed; it is tried again")
-        interval = cfg.CONF[options.GROUP].reconcile_interval
-        if not interval:
-            return
-        waiting.wait(interval * random.uniform(0.8, 1.2))  # noqa: S311 (so that servers do not look all at once)
+    def _look(self) -> None:
+        waiting = threading.Event()
+        while True:
+            try:
+                reconcile(self._driver)
+            except Exception:  # whatever the database says today: tomorrow it may be well
+                _LOG.exception("Looking for ports left DOWN failed; it is tried again")
+            interval = cfg.CONF[options.GROUP].reconcile_interval
+            if not interval:
+                return
+            # not all servers at once
+            waiting.wait(interval * random.uniform(0.8, 1.2))  # noqa: S311
 
 
 def _agent_reports(plugin_context: Any, host: str) -> bool:
@@ -115,5 +124,5 @@ def _bring_up(plugin_context: Any, port_id: str) -> None:
 
 
 def _update(context: Any, status: str) -> None:
-    directory.get_plugin().update_port_status(context.plugin_context, context.current["id"], status)
+    directory.get_plugin().update_port_status(bound.request(context), context.current["id"], status)
     context.current["status"] = status
