@@ -69,7 +69,7 @@ def contexts(
             yield context
 
 
-def left_down(plugin_context: Any, driver: str) -> list[tuple[str, str]]:
+def left_down(plugin_context: Any, driver: str) -> set[tuple[str, str]]:
     """Port and host of each active binding of a driver's whose port is DOWN and should be up."""
     binding, port = models.PortBinding, models_v2.Port
     with db_api.CONTEXT_READER.using(plugin_context) as session:
@@ -78,7 +78,7 @@ def left_down(plugin_context: Any, driver: str) -> list[tuple[str, str]]:
             port.status == constants.PORT_STATUS_DOWN,
             port.admin_state_up.is_(True),
         )
-        return [(port_id, host) for port_id, host in query.distinct().all()]
+        return {(port_id, host) for port_id, host in query.distinct().all()}
 
 
 def notify(context: Any) -> None:

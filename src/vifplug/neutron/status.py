@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -26,6 +27,9 @@ from oslo_config import cfg
 from . import bound, options, report
 
 _LOG = logging.getLogger(__name__)
+
+#: seconds
+_A_MOMENT = 3.0
 
 
 def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
@@ -60,14 +64,22 @@ def settle(context: Any) -> None:
 
 
 def reconcile(driver: Any) -> int:
-    """Bring up what the driver bound and what is DOWN all the same. Returns how many it found."""
+    """Bring up what the driver bound and what is DOWN all the same. Returns how many it found.
+
+    A port is DOWN for a moment whenever it is bound, here or by another server: only one that still is, seconds
+    later, was left so.
+    """
     name = driver.name
     if name is None:
         return 0
     context = neutron_context.get_admin_context()
+    left = bound.left_down(context, name)
+    if left:
+        time.sleep(_A_MOMENT)
+        left &= bound.left_down(context, name)
     found = 0
     reporting: dict[str, bool] = {}
-    for port_id, host in bound.left_down(context, name):
+    for port_id, host in left:
         if host not in reporting:
             reporting[host] = _agent_reports(context, host)
         if not reporting[host]:
