@@ -74,15 +74,19 @@ class LinkWatch:
         os.eventfd_write(self._bell, 1)
 
     def next(self, timeout: float) -> list[LinkChange]:
-        """What changed, one entry a device; empty after ``timeout`` seconds without a change, or ``wake``."""
+        """What changed, one entry a device; empty after ``timeout`` seconds without a change, or ``wake``.
+
+        A device that changed and is now as it was before has an entry, too: who looked in between saw it otherwise.
+        """
         ready = {file for file, _ in self._poll.poll(math.ceil(max(0.0, timeout) * 1000))}
         if self._bell in ready:
             os.eventfd_read(self._bell)
         if self._socket.fileno() not in ready:
             return []
         before: dict[int, Link | None] = {}
+        restless: set[int] = set()
         try:
-            self._take_in(before)
+            restless = self._take_in(before)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
@@ -90,12 +94,16 @@ class LinkWatch:
             self._discard()
             for index, link in self._ask_for_all().items():
                 before.setdefault(index, link)
-        changes = [LinkChange(link, self.links.get(index)) for index, link in before.items()]
-        return [change for change in changes if change.before != change.after]
+        changes = {index: LinkChange(link, self.links.get(index)) for index, link in before.items()}
+        return [
+            change for index, change in changes.items() if change.before != change.after or index in restless
+        ]
 
-    def _take_in(self, before: dict[int, Link | None]) -> None:
-        """Read what waits; ``before`` gets the devices concerned, as they were."""
+    def _take_in(self, before: dict[int, Link | None]) -> set[int]:
+        """Read what waits; ``before`` gets the devices concerned, as they were. Those that were told of in more
+        than one state are returned."""
         latest: dict[int, tuple[int, bytes]] = {}
+        restless: set[int] = set()
         for _ in range(_MOST):
             try:
                 data = self._socket.recv(RECEIVE)
@@ -103,14 +111,18 @@ class LinkWatch:
                 break
             for kind, body, _flags in parse_messages(data):
                 # a port that leaves its bridge is told of as "deleted", too
-                if kind in (RTM_NEWLINK, RTM_DELLINK) and (index := link_index(body)) is not None:
-                    latest[index] = kind, body
+                if kind not in (RTM_NEWLINK, RTM_DELLINK) or (index := link_index(body)) is None:
+                    continue
+                if latest.get(index, (kind, body)) != (kind, body):
+                    restless.add(index)
+                latest[index] = kind, body
         for index, (kind, body) in latest.items():
             before[index] = self.links.pop(index, None)
             if kind == RTM_NEWLINK:
                 self.links[index] = parse_link(body)
             elif before[index] is None:  # it came and went before we looked: its end is still news
                 before[index] = parse_link(body)
+        return restless
 
     def _discard(self) -> None:
         """What waits is older than what will be asked for; and the kernel adds nothing until it is read."""
