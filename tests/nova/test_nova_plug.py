@@ -203,10 +203,18 @@ def test_a_migration_s_destination_plugs_what_a_restart_there_plugs_later(
     assert links() == {}
 
 
-def test_a_changed_mtu_reaches_a_live_vif_at_the_next_restart(compute: Compute) -> None:
-    compute.plug()
-    assert compute.plug(a_vif(network=a_network(mtu=1400))) is None
-    assert links()[TAP].mtu == 1400
+def test_what_neutron_changed_reaches_a_live_vif_at_the_next_restart(compute: Compute, world: World) -> None:
+    def vif(mtu: int, average: int) -> Any:
+        """As vifplug's mechanism drivers bind it."""
+        told = {"mtu": mtu, "bandwidth": {"inbound": {"average": average}}}
+        return a_vif(network=a_network(mtu=mtu), details=told)
+
+    compute.plug(vif(1450, 100))
+    index = links()[TAP].index
+    assert compute.plug(vif(1400, 200)) is None
+    assert (links()[TAP].mtu, links()[TAP].index) == (1400, index)
+    assert "unplug" not in world.asked()
+    assert compute.records[0].vif.bandwidth.inbound.average == 200
 
 
 @pytest.mark.parametrize(
@@ -240,7 +248,8 @@ nova_side.start()
 nova_side.CONF.set_override("socket", sys.argv[1], "os_vif_vifplug")
 os_vif.initialize(reset=True)
 vifs = [
-    nova_side.a_vif(id=f"{n}" * 8 + nova_side.ID[8:], devname=f"tap{n}", address=f"fa:16:3e:00:00:0{n}") for n in (1, 2, 3)
+    nova_side.a_vif(id=f"{n}" * 8 + nova_side.ID[8:], devname=f"tap{n}", address=f"fa:16:3e:00:00:0{n}")
+    for n in (1, 2, 3)
 ]
 pool = eventlet.GreenPool()
 list(pool.imap(lambda vif: nova_side.driver().plug(nova_side.an_instance(), vif), vifs))

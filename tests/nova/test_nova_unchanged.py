@@ -138,7 +138,7 @@ def answer(ask: object) -> tuple[str, str]:
 @pytest.mark.usefixtures("nova")
 def test_the_plugin_says_what_it_takes() -> None:
     found = {plugin.plugin_name: plugin for plugin in os_vif.host_info().plugin_info}["vifplug"]
-    assert [info.vif_object_name for info in found.vif_info] == ["VIFPlugScript"]
+    assert [info.vif_object_name for info in found.vif_info] == ["VIFPlugScript", "VIFGeneric"]
 
 
 def test_os_vif_s_other_users_do_without_nova() -> None:

@@ -41,10 +41,12 @@ def binding_of(vif: Mapping[str, Any]) -> dict[str, Any]:
     if "subnets" in network:  # Neutron tells them in no order
         network["subnets"].sort(key=lambda subnet: str(subnet.get("cidr")))
     profile = {key: value for key, value in (vif.get("profile") or {}).items() if key not in _PASSING}
+    details = dict(vif.get("details") or {})
     found = {
         "id": vif["id"],
         "vif_type": vif["type"],
-        "vif_details": dict(vif.get("details") or {}),
+        "mtu": details.pop("mtu", None),  # there it is a detail, whose change is the script's business
+        "vif_details": details,
         "address": vif.get("address"),
         "devname": vif.get("devname"),
         "vnic_type": vif.get("vnic_type"),
@@ -83,14 +85,14 @@ def add_guest(binding: dict[str, Any], conf: Any, tx_queue_size: int | None) -> 
         }
         if driver := {key: value for key, value in driver.items() if value is not None}:
             binding["driver"] = driver
-    if vif_type in _BY_LIBVIRT and (bandwidth := _bandwidth(binding["vif_details"], conf)):
-        binding["bandwidth"] = bandwidth
+    if vif_type in _BY_LIBVIRT:
+        told = binding["vif_details"].pop("bandwidth", None)  # else it is for the script
+        if bandwidth := _bandwidth(told if isinstance(told, Mapping) else {}, conf):
+            binding["bandwidth"] = bandwidth
 
 
-def _bandwidth(details: Mapping[str, Any], conf: Any) -> dict[str, dict[str, int]]:
+def _bandwidth(by_neutron: Mapping[str, Any], conf: Any) -> dict[str, dict[str, int]]:
     """The flavor's limit and that of Neutron's QoS: where both say something of a direction, the lower holds."""
-    told = details.get("bandwidth")
-    by_neutron: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     found: dict[str, dict[str, int]] = {}
     for direction in ("inbound", "outbound"):
         values = {key: getattr(conf, f"vif_{direction}_{key}") for key in ("average", "peak", "burst")}

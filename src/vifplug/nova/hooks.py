@@ -20,14 +20,14 @@ from collections.abc import Callable
 from typing import Any
 
 import nova.conf
-from nova.network import os_vif_util
+from nova.network import model, os_vif_util
 
 from nova import exception
 
 from ..errors import DaemonError, VifplugError
 from ..model import Vif, read_binding
 from . import binding as bindings
-from .vif import VIFPlugScript
+from .vif import VIFPlugScript, is_plugged_by_script
 
 _LOG = logging.getLogger(__name__)
 _CONF = nova.conf.CONF
@@ -93,8 +93,10 @@ def _refusing(original: Any, reason: str) -> Any:
 
 
 def _converting(original: Any) -> Any:
+    native = hasattr(model, "VIF_DETAILS_PLUG_SCRIPT")  # packaging/nova-patch
+
     def nova_to_osvif_vif(vif: Any) -> Any:
-        if not bindings.is_ours(vif):
+        if not bindings.is_ours(vif) or (native and vif["type"] == "ethernet"):
             return original(vif)
         found = VIFPlugScript(
             id=vif["id"],
@@ -132,11 +134,14 @@ def _configuring(original: Any) -> Any:
 
 def _plugging(original: Any) -> Any:
     def _plug_os_vif(self: Any, instance: Any, vif: Any) -> Any:
-        if not isinstance(vif, VIFPlugScript):
+        if not is_plugged_by_script(vif):
             return original(self, instance, vif)
         virt_type = _CONF.libvirt.virt_type
         try:
-            vif.binding = _with_guest(self, instance, vif, instance.image_meta, instance.flavor, virt_type)
+            if isinstance(vif, VIFPlugScript):
+                vif.binding = _with_guest(
+                    self, instance, vif, instance.image_meta, instance.flavor, virt_type
+                )
             return original(self, instance, vif)
         except exception.InternalError as error:
             reason = _cause(error)
@@ -152,7 +157,7 @@ def _unplugging(original: Any) -> Any:
         try:
             return original(self, instance, vif)
         except exception.InternalError as error:
-            reason = _cause(error) if isinstance(vif, VIFPlugScript) else None
+            reason = _cause(error) if is_plugged_by_script(vif) else None
             if reason is None:
                 raise
             raise exception.VirtualInterfaceUnplugException(reason=f"VIF {vif.id}: {reason}") from error

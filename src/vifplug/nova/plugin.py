@@ -19,7 +19,7 @@ from ..model import Vif, VifType, read_binding
 from ..model.reply import ANSWERS
 from . import binding as bindings
 from .patience import persistently
-from .vif import VIFPlugScript
+from .vif import VIFPlugScript, binding_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def list_opts() -> list[tuple[str, list[Any]]]:
 
 
 class VifplugPlugin(osv_plugin.PluginBase):  # type: ignore[misc,unused-ignore]  # os-vif's older releases have no types
-    """Plug and unplug of VIFPlugScript objects. Errors are vifplug's own; os-vif makes its exceptions of them."""
+    """Plug and unplug of what ``vif`` describes. Errors are vifplug's own; os-vif makes its exceptions of them."""
 
     CONFIG_OPTS = OPTIONS
 
@@ -59,14 +59,14 @@ class VifplugPlugin(osv_plugin.PluginBase):  # type: ignore[misc,unused-ignore] 
             hooks.install(allow_untested=config.allow_untested_nova)
 
     def describe(self) -> Any:
-        version = VIFPlugScript.VERSION
-        found = objects.host_info.HostVIFInfo(
-            vif_object_name=VIFPlugScript.__name__, min_version=version, max_version=version
-        )
-        return objects.host_info.HostPluginInfo(plugin_name="vifplug", vif_info=[found])
+        found = [
+            objects.host_info.HostVIFInfo(vif_object_name=name, min_version="1.0", max_version="1.0")
+            for name in (VIFPlugScript.__name__, objects.vif.VIFGeneric.__name__)
+        ]
+        return objects.host_info.HostPluginInfo(plugin_name="vifplug", vif_info=found)
 
     def plug(self, vif: Any, instance_info: Any) -> None:
-        binding = vif.binding
+        binding = binding_of(vif)
         bindings.add_instance(binding, instance_info)
         try:
             plugged = persistently(lambda: self._client.plug(binding), self.config.patience)

@@ -40,18 +40,23 @@ def objections(*, allow_untested: bool) -> str | None:
     return "; ".join(found) or None
 
 
+def version() -> str:
+    """Of the Nova that is installed."""
+    return metadata.version("nova")
+
+
 def _objections(allow_untested: bool) -> Iterator[str]:
-    version = metadata.version("nova")
-    major = version.split(".", maxsplit=1)[0]
+    found = version()
+    major = found.split(".", maxsplit=1)[0]
     if not allow_untested and not (major.isdecimal() and int(major) in TESTED):
         yield (
-            f"vifplug was tested with Nova {TESTED.start} to {TESTED.stop - 1}, and this is {version}: get a newer"
+            f"vifplug was tested with Nova {TESTED.start} to {TESTED.stop - 1}, and this is {found}: get a newer"
             " vifplug, or say allow_untested_nova = true in [os_vif_vifplug] of nova.conf"
         )
     for owner, name, parameters in _MET:
         met = getattr(owner, name, None)
         where = f"{owner.__name__}.{name}"
         if met is None:
-            yield f"Nova {version} has no {where}"
+            yield f"Nova {found} has no {where}"
         elif (has := tuple(inspect.signature(met).parameters)) != parameters:
-            yield f"Nova {version} has {where}({', '.join(has)}), not ({', '.join(parameters)})"
+            yield f"Nova {found} has {where}({', '.join(has)}), not ({', '.join(parameters)})"
