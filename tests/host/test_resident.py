@@ -211,6 +211,15 @@ def test_what_has_answered_often_enough_or_idles_is_replaced(
     os.close(pidfd)
 
 
+def test_who_tidies_up_minds_no_ledger_that_is_gone(world: World) -> None:
+    host = world.host()
+    host.plug(stays(1))
+    pid = started(world)[-1]
+    Path(world.config.state_dir, "ledger.db").unlink()
+    host.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_what_dies_idle_is_reaped_though_nobody_needs_it(world: World, host: Host) -> None:
     world.script("other", SCRIPT.replace("@BACKEND@", str(world.backend)))
     host.plug(stays(1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
+from ..errors import LedgerError
 from ..script.marks import Mark, kill_marked
 from .ledger import Ledger
 
@@ -19,7 +21,10 @@ class Residents:
         self._ledger.keep_resident(mark.to_text(), _name(os.getpid()) or "")
 
     def ended(self, mark: Mark) -> None:
-        self._ledger.drop_resident(mark.to_text())
+        # A disk may be full, or a ledger gone, while nobody asks for anything. The row names no process any more,
+        # and once this one has ended, ``end_ownerless`` drops it.
+        with contextlib.suppress(LedgerError):
+            self._ledger.drop_resident(mark.to_text())
 
 
 def end_ownerless(ledger: Ledger) -> None:
