@@ -211,8 +211,7 @@ def test_what_has_answered_often_enough_or_idles_is_replaced(
     os.close(pidfd)
 
 
-def test_who_tidies_up_minds_no_ledger_that_is_gone(world: World) -> None:
-    host = world.host()
+def test_who_tidies_up_minds_no_ledger_that_is_gone(world: World, host: Host) -> None:
     host.plug(stays(1))
     pid = started(world)[-1]
     Path(world.config.state_dir, "ledger.db").unlink()
