@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from .._version import __version__
-from ..model.schema import SHIPPED
+from ..model.schema import SHIPPED, portable
 from . import api, statuses
 
 #: the checked-in description; a test says that it is current
@@ -52,7 +52,7 @@ def _document() -> dict[str, Any]:
     ]
     structs = list(dict.fromkeys(type_ for type_ in types if _is_struct(type_)))
     _, components = msgspec.json.schema_components(structs, ref_template=_REF)
-    components = _portable(components)
+    components = portable(components)
     components["Error"] = _ERROR
     components["Binding"] = _binding(components)
     paths: dict[str, Any] = {}
@@ -158,13 +158,3 @@ def _binding(components: dict[str, Any]) -> dict[str, Any]:
             },
         ],
     }
-
-
-def _portable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_portable(item) for item in value]
-    if isinstance(value, str):
-        return value.replace(r"\A", "^").replace(r"\Z", "$").replace("``", "")
-    return value

@@ -54,9 +54,9 @@ def _finish(schema: dict[str, Any], parts: dict[str, Any], title: str) -> dict[s
     if schema.keys() == {"$ref"}:
         top = parts[schema["$ref"].rpartition("/")[2]]
         parts = {name: part for name, part in parts.items() if part is not top}
-    whole: dict[str, Any] = _portable({"$schema": _DIALECT, **top, "title": title})
+    whole: dict[str, Any] = portable({"$schema": _DIALECT, **top, "title": title})
     if parts:
-        whole["$defs"] = _portable(parts)
+        whole["$defs"] = portable(parts)
     return whole
 
 
@@ -66,7 +66,7 @@ def _binding() -> dict[str, Any]:
     choices = []
     for type_ in VifType:
         details, parts = _details(type_)
-        schema["$defs"] |= _portable(parts | {f"details-{type_}": details})
+        schema["$defs"] |= portable(parts | {f"details-{type_}": details})
         then = {"properties": {"vif_details": {"$ref": f"#/$defs/details-{type_}"}}}
         if details["required"] or "allOf" in details:
             then["required"] = ["vif_details"]  # type: ignore[assignment]
@@ -130,12 +130,12 @@ def _optional(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Python's anchors become those of ECMA 262, where $ never matches before a final newline; plain descriptions."""
     if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items()}
+        return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_portable(item) for item in value]
+        return [portable(item) for item in value]
     if isinstance(value, str):
         return value.replace(r"\A", "^").replace(r"\Z", "$").replace("``", "")
     return value
