@@ -34,6 +34,9 @@ notify_nova_on_port_status_changes = false
 notify_nova_on_port_data_changes = false
 [database]
 connection = sqlite:///{folder}/neutron.sqlite
+[oslo_policy]
+enforce_scope = false
+enforce_new_defaults = false
 [oslo_concurrency]
 lock_path = {folder}/lock
 [oslo_messaging_notifications]
@@ -86,10 +89,13 @@ class NeutronServer:
 
     @staticmethod
     def tables(file: Path) -> None:
-        """An empty database."""
+        """An empty database, in which one that reads keeps nobody from writing."""
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", _MAKE_TABLES, str(file)], check=True, timeout=300
         )
+        with sqlite3.connect(file) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+        database.close()
 
     def begin(self) -> subprocess.Popen[bytes]:
         """Start the process, and do not wait."""

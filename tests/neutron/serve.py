@@ -7,15 +7,23 @@ over RPC in a cloud, by calling Neutron's own endpoint for it.
 from __future__ import annotations
 
 import importlib
-import json
-import socketserver
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 _SOCKET = sys.argv[1]
+sys.argv = ["neutron-api"]
+try:
+    neutron_api = importlib.import_module("neutron.wsgi.api").application
+except ModuleNotFoundError:  # in older releases the entry point is a script that calls this
+    neutron_api = importlib.import_module("neutron.cmd.eventlet.server").main_api_eventlet()
+
+# those have eventlet put its own in the place of sockets and threads, so the rest comes after it
+import json  # noqa: E402
+import socketserver  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer  # noqa: E402
+
 _PROJECT = "1" * 32
 _ADMIN = {
     "HTTP_X_AUTH_TOKEN": "none",
@@ -94,12 +102,8 @@ class _Handler(WSGIRequestHandler):
         pass
 
 
-sys.argv = ["neutron-api"]
-try:
-    neutron_api = importlib.import_module("neutron.wsgi.api").application
-except ModuleNotFoundError:  # in older releases the entry point is a script that calls this
-    neutron_api = importlib.import_module("neutron.cmd.eventlet.server").main_api_eventlet()
 server = _Server(_SOCKET + ".new", _Handler)  # type: ignore[arg-type]  # the address of a Unix socket
 server.set_app(_application)
 Path(_SOCKET + ".new").rename(_SOCKET)
-server.serve_forever()
+while True:  # serve_forever waits in a selector, in which eventlet's threads would stand still
+    server.process_request(*server.get_request())

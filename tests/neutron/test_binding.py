@@ -157,7 +157,7 @@ def test_a_host_that_could_not_plug_it_is_not_bound_and_the_reason_is_shown(
 
 def test_a_host_whose_agent_fell_silent_is_not_bound(neutron: NeutronServer) -> None:
     neutron.report("silent", published())
-    neutron.sql("UPDATE agents SET heartbeat_timestamp = '2020-01-01' WHERE host = 'silent'")
+    neutron.sql("UPDATE agents SET heartbeat_timestamp = '2020-01-01 00:00:00.000000' WHERE host = 'silent'")
     assert "has not been heard of" in failure(neutron.port(neutron.network(), "silent"))
 
 
