@@ -31,7 +31,7 @@ OTHER = binding(1)["id"]
 @pytest.fixture
 def daemon(vifplug: Shell) -> Iterator[Served]:
     """The daemon of this host; ``vifplug`` finds it."""
-    with Served(vifplug.config, vifplug.socket) as served:
+    with Served(vifplug.config, vifplug.socket, "--debug") as served:
         yield served
 
 
@@ -129,7 +129,7 @@ def test_every_verb_says_the_same_through_the_daemon_as_without_it(vifplug: Shel
     for folder in (Path(vifplug.world.config.state_dir), vifplug.world.backend):
         shutil.rmtree(folder)
     vifplug.world.backend.mkdir()
-    with Served(vifplug.config, vifplug.socket) as daemon:
+    with Served(vifplug.config, vifplug.socket, "--debug") as daemon:
         for (what, *before), (_, after) in zip(told, _story(vifplug), strict=True):
             assert [after.status, _steady(after.out), _steady(after.err)] == before, what
         assert '"/v1/plug-all"' in daemon.log() and '"/v1/recover"' in daemon.log()
@@ -140,7 +140,7 @@ def test_every_verb_says_the_same_through_the_daemon_as_without_it(vifplug: Shel
 
 
 def test_the_daemon_is_asked_while_it_runs_and_nobody_afterwards(vifplug: Shell) -> None:
-    with Served(vifplug.config, vifplug.socket) as daemon:
+    with Served(vifplug.config, vifplug.socket, "--debug") as daemon:
         assert vifplug("plug", vifplug.file(binding())).status == 0
         assert '"/v1/plug"' in daemon.log()
     assert Path(vifplug.world.config.state_dir).is_dir()
