@@ -103,7 +103,7 @@ def test_loaded_again_nova_is_met_once() -> None:
 
 @pytest.mark.usefixtures("nova")
 def test_a_binding_of_type_bridge_passes_nova_s_network_info(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which from release 33 on refuses all of them: Linux bridge is gone from Nova."""
+    """Which from release 34 on refuses all of them: Linux bridge is gone from Nova."""
     from nova.network import model
 
     monkeypatch.setattr(nova_neutron, "get_client", lambda *_, **__: None)

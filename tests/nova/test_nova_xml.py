@@ -118,7 +118,7 @@ def test_an_emulated_guest_is_not_given_to_vhost() -> None:
     assert xml(a_vif(), virt_type="qemu").find("driver").get("name") == "qemu"
 
 
-def test_of_an_encrypted_guest_nova_29_asks_for_the_iommu_late() -> None:
+def test_of_an_encrypted_guest_nova_until_33_asks_for_the_iommu_late() -> None:
     made = config(a_vif())
     made.driver_iommu = True
     assert made.format_dom().find("driver").get("iommu") == "on"

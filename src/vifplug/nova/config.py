@@ -17,7 +17,7 @@ class VifplugInterface(vconfig.LibvirtConfigGuestInterface):
     """An ``<interface>`` that vifplug writes. Its attributes are what Nova reads of one.
 
     Nova's own class has no words for a libvirt network, user-mode networking, a bridge's VLAN or an unmanaged
-    tap (before release 34).
+    tap (before release 33).
     """
 
     def __init__(self, vif: Vif) -> None:
@@ -48,7 +48,7 @@ class VifplugInterface(vconfig.LibvirtConfigGuestInterface):
 
     def format_dom(self) -> Any:
         dom = etree.fromstring(self._text, etree.XMLParser(remove_blank_text=True))
-        if getattr(self, "driver_iommu", False):  # until release 30 Nova sets it late, for encrypted guests
+        if getattr(self, "driver_iommu", False):  # until release 33 Nova sets it late, for encrypted guests
             driver = dom.find("driver")
             if driver is None:
                 driver = etree.SubElement(dom, "driver")

@@ -1,4 +1,4 @@
-"""Where Nova is met: five functions of its own, each left as it is for every VIF that is not ours.
+"""Where Nova is met: six functions of its own, each left as it is for every VIF that is not ours.
 
 =============================================  ==============================================================
 nova.network.os_vif_util.nova_to_osvif_vif     makes a VIFPlugScript of our VIFs
@@ -8,7 +8,7 @@ LibvirtGenericVIFDriver._unplug_os_vif         vifplug's errors those of Nova's 
 nova.virt.libvirt.guest.Guest                  finds our interface in a guest, to detach it
   .get_interface_by_cfg
 nova.network.neutron.API                       lets a binding of type bridge pass, which Nova gave up in
-  ._nw_info_build_network                      release 33 for all, plug script or not
+  ._nw_info_build_network                      release 34 for all, plug script or not
 =============================================  ==============================================================
 """
 
