@@ -25,6 +25,8 @@ from vifplug.model.vif import Ethernet
 from vifplug.remote import RemoteHost
 from world import ID, TAP, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 OTHER = binding(1)["id"]
 
 

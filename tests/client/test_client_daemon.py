@@ -26,6 +26,8 @@ from vifplug.errors import (
 from vifplug.model import read_binding
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 
 @pytest.fixture
 def daemon(world: World) -> Iterator[Served]:

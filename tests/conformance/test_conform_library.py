@@ -19,6 +19,8 @@ from vifplug.cli._frame import run as main
 from vifplug.conformance import CASES, BoundCase, Subject, cases, conform
 from vifplug.errors import InvalidInput, ScriptNotFound
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 BRIDGE = ["ip link add br0 type bridge", "ip link set br0 up"]
 OF_2015 = Subject(script=str(GOOD / "of-2015"), details={"bridge": "br0"}, setup=BRIDGE)
 ARGUMENTS = ["--details", '{"bridge": "br0"}', "--setup", BRIDGE[0], "--setup", BRIDGE[1]]

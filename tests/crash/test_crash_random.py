@@ -19,6 +19,8 @@ from vifplug.errors import VifplugError
 from vifplug.host import Host, State
 from world import World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 NUMBERS = range(1, 9)
 IDS = [str(binding(number)["id"]) for number in NUMBERS]
 

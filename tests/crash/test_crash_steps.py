@@ -15,6 +15,8 @@ from vifplug.errors import VifplugError
 from vifplug.host import Host, State
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 OLD = binding(vif_details={"tag": 1, "color": "red"})
 UPDATED = binding(vif_details={"tag": 2, "color": "red"})
 REPLUGGED = binding(vif_details={"tag": 1, "color": "blue"})

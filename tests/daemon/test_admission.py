@@ -16,6 +16,8 @@ from vifplug.errors import Stopping, TooBusy
 from watched import Watched
 from world import RECORDER, binding
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 USER = 64001
 
 

@@ -15,6 +15,8 @@ from vifplug.daemon import api
 from watched import Watched
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 PLUGGING = "touch @b@/begun; while [ ! -e @b@/go ]; do sleep 0.01; done"
 
 

@@ -17,6 +17,8 @@ from vifplug.host.netlink import Netlink
 from vifplug.host.watch import LinkWatch
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 JOINS = "ip link show br0 >/dev/null 2>&1 || ip link add br0 type bridge; ip link set $VIF_DEVNAME master br0"
 REPORT = Daemon(interval=86400, on_drift="report")
 

@@ -27,6 +27,8 @@ from vifplug.host import Host, Record, State, Step
 from vifplug.host.watch import LinkWatch
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 OLD_BOOT = "00000000-0000-4000-8000-000000000001"
 KEEP = Daemon(interval=86400, after_reboot="keep")
 

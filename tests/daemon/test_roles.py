@@ -17,7 +17,7 @@ from vifplug.daemon.peers import Peer, Role, Roles
 from watched import Watched
 from world import TAP, binding
 
-pytestmark = pytest.mark.real_root
+pytestmark = [pytest.mark.real_root, pytest.mark.slow]
 
 READER, PLUGGER, OTHER, ADMIN, STRANGER = 64001, 64002, 64003, 64004, 64009
 READERS, PLUGGERS = 64101, 64102

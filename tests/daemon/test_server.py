@@ -16,6 +16,8 @@ from vifplug.daemon import server
 from watched import Watched
 from world import binding
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 HEALTH = b"GET /v1/health HTTP/1.1\r\nHost: vifplugd\r\n\r\n"
 PLUG = b"POST /v1/plug HTTP/1.1\r\nHost: vifplugd\r\n"
 

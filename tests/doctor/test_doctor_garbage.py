@@ -19,6 +19,8 @@ from vifplug.config import Config
 from vifplug.host import Host
 from world import World, binding
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 _FILES = (
     "/proc/self/mountinfo", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/conf/all/rp_filter",
     "/proc/sys/net/ipv4/conf/all/arp_ignore", "/proc/sys/net/ipv4/neigh/default/gc_thresh3", "/proc/sys/fs/file-max",

@@ -13,6 +13,8 @@ from doctored import Patient
 from scripts.ovs.switch import OvnHost, Switch
 from world import World
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 
 @pytest.fixture
 def switch(world: World) -> Iterator[Switch]:

@@ -29,6 +29,8 @@ from vifplug.host import Host, State
 from vifplug.model import Vif, read_binding
 from world import World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 NUMBERS = (1, 2, 3)
 IDS = [str(binding(number)["id"]) for number in NUMBERS]
 

@@ -40,6 +40,8 @@ from vifplug.host.rebuild import damage as found_wrong
 from vifplug.host.rebuild import rebuild
 from world import ID, TAP, World, binding, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 BOOT = "11111111-2222-3333-4444-555555555555"
 PAGE, SECTOR = 4096, 512
 

@@ -23,6 +23,8 @@ from vifplug.script.marks import Mark, kill_marked
 from vifplug.script.replies import LONGEST_REPLY
 from vifplug.script.runner import Call, Runner
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 #: long after every test's patience, so that a script that nobody ends is seen
 FOREVER = "sleep 3600"
 #: leaves the session, is adopted by init, clears its environment: all that a daemon can do

@@ -60,7 +60,7 @@ def test_within_the_grace_a_process_may_leave_in_order() -> None:
     with start(mark, "sh", "-c", "trap 'exit 7' TERM; sleep 3600 & echo; wait") as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert kill_marked(mark, grace=30) == 2
+        assert kill_marked(mark, grace=3) == 2
         assert process.wait() == 7
 
 

@@ -16,6 +16,8 @@ from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from vifplug.host.results import State
 from world import ID, TAP, World, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 DOWN = "echo \"Failed: no such datapath 'indigo'\" >&2; exit 1"
 ADD, DELETE, SHOW = ["ivs-ctl", "add-port", TAP], ["ivs-ctl", "del-port", TAP], ["ivs-ctl", "show"]
 BRIDGE, INNER, PORT = "qbr4c1b1b0a-7d", "qvb4c1b1b0a-7d", "qvo4c1b1b0a-7d"

@@ -16,6 +16,8 @@ from vifplug.probe import frames
 from vifplug.probe.frames import ARP, ARP_REPLY, ARP_REQUEST, BROADCAST, IPV4, NO_MAC, VLAN, Arp, IPv4
 from world import World
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 IPV6, RARP, BPDU = 0x86DD, 0x8035, 38
 OWN, OTHER = "10.0.0.5", "10.0.0.6"
 OWN_6, OTHER_6 = "fd00::5", "fd00::6"

@@ -17,6 +17,8 @@ from vifplug.host.results import Plugged
 from vifplug.probe import guest as probe_guest
 from world import World, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 ROUTER = "10.0.0.1"
 # linux/if_tun.h
 TUNSETIFF, TUNSETOFFLOAD, TUNGETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x800454D7

@@ -18,6 +18,8 @@ from vifplug.host.results import Plugged
 from vifplug.probe import StandInGuest, frames
 from world import World, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 GATEWAY, GATEWAY_6 = "169.254.1.1", "fd00::1"
 
 

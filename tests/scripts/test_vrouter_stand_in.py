@@ -19,6 +19,8 @@ from vendor_commands import PORT_CONTROL
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from world import ID, TAP, World
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 COMMAND = "vrouter-port-control"
 DELETE = [COMMAND, "--oper=delete", f"--uuid={ID}"]
 SOCKET = "/run/vrouter/uvh_vif_tap4c1b1b0a-7d"

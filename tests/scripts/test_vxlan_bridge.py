@@ -12,6 +12,8 @@ from guests import Catalogue, Elsewhere, guest, ip, reaches
 from vifplug.errors import BackendUnavailable, BadDetails, ScriptFailed
 from world import World, links
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 STATIC_HERE = {"local": HERE, "underlay": "wire0", "remotes": [THERE, "192.0.2.77"]}
 STATIC_THERE = {"local": THERE, "underlay": "wire1", "remotes": [HERE]}

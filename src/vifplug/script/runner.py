@@ -105,6 +105,7 @@ class Runner:
         self._residents: Residents | None = None
         #: the marks of what runs now and can be undone
         self._running: set[Mark] = set()
+        self._leaving = threading.Lock()
         self._interrupted = False
         self._starting = threading.Lock()
         self._catalogue = Catalogue(config)
@@ -153,7 +154,8 @@ class Runner:
         except VifplugError as caught:
             error = _about(caught, script, request.verb)
         finally:
-            self._running.discard(mark)
+            with self._leaving:
+                self._running.discard(mark)
         return Call(
             verb=request.verb.value,
             script=script.name,
@@ -253,8 +255,9 @@ class Runner:
         self._interrupted = True
         try:
             for mark in list(self._running):
-                # Once: what undoes it afterwards bears the same mark.
-                signal_marked(mark, signal.SIGKILL, 0)
+                with self._leaving:  # what undoes it afterwards bears the same mark, and is not to be ended
+                    if mark in self._running:
+                        signal_marked(mark, signal.SIGKILL, 0)
             yield
         finally:
             self._interrupted = False

@@ -194,19 +194,24 @@ def remove(
 
     With its last port goes a bridge that was made here, unless ``keep_bridge``.
     """
+    number = None
     for _ in range(_TRIES):
         found = Found(db, name, bridge)
         # it looks at the ports before they change
         operations = [] if keep_bridge else _bridge_removal(db, bridge, found)
+        with_bridge = bool(operations)
         operations += _removal(found) if found.belongs_to(ids) else []
         if not operations:
-            return None
+            return number
         try:
             results = db.change(["del-port", found.place or bridge, name], *operations, _NEXT, _NUMBER)
         except Refused as refused:
             last = refused
         else:
-            return int(results[-1]["rows"][0]["next_cfg"]) if results else None
+            number = int(results[-1]["rows"][0]["next_cfg"]) if results else None
+            if keep_bridge or with_bridge or not results:
+                return number
+            # Once more: of several that go at once, each saw the others' ports, and the last one sees none.
     raise RetryLater(f"Open vSwitch's database keeps port {name}: {last}")
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from scripts.ovs.switch import OvnHost, Switch, guest, port, reaches, tap_of
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 ONE, OTHER = port(1, "ovn"), port(2, "ovn")
 TAP = tap_of(ONE)
 

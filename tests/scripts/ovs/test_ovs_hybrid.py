@@ -10,6 +10,8 @@ import pytest
 
 from scripts.ovs.switch import Switch, guest, port, reaches, tap_of
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 ONE = port(1)
 TAP = tap_of(ONE)
 QBR, QVB, QVO = (f"{prefix}{ONE['id'][:11]}" for prefix in ("qbr", "qvb", "qvo"))

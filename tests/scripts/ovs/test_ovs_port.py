@@ -10,6 +10,8 @@ import pytest
 
 from scripts.ovs.switch import INSTANCE, Switch, port, tap_of
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 
 def ip(arguments: str) -> None:
     subprocess.run(["ip", *arguments.split()], check=True)

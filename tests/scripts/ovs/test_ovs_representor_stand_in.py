@@ -15,6 +15,8 @@ from scripts.ovs.switch import Switch, guest, port, reaches
 from vifplug.config import ScriptSettings
 from vifplug.probe import StandInGuest
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 PF, VF = "0000:03:00.0", "0000:03:00.4"
 REPRESENTOR = "enp3s0f0_2"
 

@@ -13,6 +13,8 @@ from scripts.ovs.switch import Switch, port, tap_of
 from vifplug.errors import VifplugError
 from vifplug.script.runner import Call
 
+pytestmark = pytest.mark.slow  # many of them; the fast run has others that walk the same path
+
 ONE = port(1)
 TAP = tap_of(ONE)
 
