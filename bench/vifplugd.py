@@ -19,15 +19,18 @@ from .place import Place
 _PATIENCE = 60.0
 
 
-def start(config: Path, log: Path, told_at: str) -> subprocess.Popen[bytes]:
-    """Start it, and return when it is ready; ``told_at`` is where it says so (sd_notify), at most 107 bytes."""
+def start(config: Path, log: Path, told_at: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start it, and return when it is ready; ``told_at`` is where it says so (sd_notify), at most 107 bytes.
+
+    Raises RuntimeError with the end of its log when it ends in place of that.
+    """
     Path(told_at).unlink(missing_ok=True)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VIFPLUG_")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, log.open("ab") as file:
         told.bind(told_at)
         told.settimeout(0.2)
         process = subprocess.Popen(
-            [sys.executable, "-m", "vifplug.daemon", "--config", str(config)],
+            [sys.executable, "-m", "vifplug.daemon", "--config", str(config), *options],
             env={**environ, "NOTIFY_SOCKET": told_at},
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -7,13 +7,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from bench.place import Place
+from bench.vifplugd import start
 from vifplug.client import Client
 from vifplug.config.example import toml
 
@@ -58,28 +57,8 @@ class Site:
 
     def start(self) -> int:
         """Start the daemon, and return its pid when it has said that it is ready (sd_notify)."""
-        told_at = f"{self.socket}.ready"
-        Path(told_at).unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, self.log.open("ab") as log:
-            told.bind(told_at)
-            told.settimeout(0.2)
-            environ = {name: value for name, value in os.environ.items() if not name.startswith("VIFPLUG_")}
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "vifplug.daemon", "--config", str(self._config)],
-                env={**environ, "NOTIFY_SOCKET": told_at},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-            while True:
-                try:
-                    if b"READY=1" in told.recv(4096):
-                        return self.process.pid
-                except TimeoutError:
-                    if self.process.poll() is not None:
-                        raise RuntimeError(
-                            f"vifplugd did not start: {self.log.read_text()[-2000:]}"
-                        ) from None
+        self.process = start(self._config, self.log, f"{self.socket}.ready")
+        return self.process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send the daemon a signal that ends it, and wait until it has ended."""

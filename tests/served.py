@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench.vifplugd import start
 from vifplug.client import Client
 from vifplug.config.example import toml
 from world import World
@@ -56,25 +54,8 @@ class Served:
 
     def start(self) -> None:
         """Returns when it has said that it is ready (sd_notify)."""
-        ready = self.config.with_suffix(".ready")
-        ready.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, self._log.open("ab") as log:
-            told.bind(str(ready))
-            told.settimeout(0.2)
-            environ = {name: value for name, value in os.environ.items() if not name.startswith("VIFPLUG_")}
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "vifplug.daemon", "--config", str(self.config), *self._options],
-                env={**environ, "NOTIFY_SOCKET": str(ready)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-            while True:
-                try:
-                    if b"READY=1" in told.recv(4096):
-                        return
-                except TimeoutError:
-                    assert self.process.poll() is None, f"vifplugd ended: {self.log()}"
+        ready = str(self.config.with_suffix(".ready"))
+        self.process = start(self.config, self._log, ready, *self._options)
 
     def stop(self) -> None:
         """As a service manager stops it."""
