@@ -27,8 +27,8 @@ from ..host.results import (
 from ..host.steps import OnStep
 from ..model import read_binding, read_bindings
 from ..model.learn import learn
-from . import privacy
-from .looks import Capabilities, Health, Looks, Waited
+from . import looks, privacy
+from .looks import Capabilities, Health, Waited
 from .many import plug_all, unplug_all
 from .peers import Peer, Role
 from .service import Service
@@ -131,7 +131,7 @@ def _as_may_be_seen(
     service: Service, ask: Ask, vif_id: str, work: Callable[[OnStep | None], T], of: Callable[[T], T]
 ) -> T:
     """What comes of a verb, as who asks may see it: what was said of another user's VIF is its owner's."""
-    if not Looks(service).is_others(ask.peer, ask.role, vif_id):
+    if not looks.is_others(service, ask.peer, ask.role, vif_id):
         return work(ask.on_step)
     on_step = ask.on_step
     try:
@@ -222,7 +222,7 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
         raise NotAllowed("only an admin may unplug all VIFs of this host at once: name them")
     ids = None if which.ids is UNSET else which.ids
 
-    others = {vif_id for vif_id in ids or () if Looks(service).is_others(ask.peer, ask.role, vif_id)}
+    others = {vif_id for vif_id in ids or () if looks.is_others(service, ask.peer, ask.role, vif_id)}
 
     def work(tell: Callable[[Line], None]) -> None:
         def done(index: int, vif_id: str, answer: Unplugged | VifplugError) -> None:
@@ -240,12 +240,13 @@ def _unplug_all(service: Service, ask: Ask) -> Stream:
 
 def _list(service: Service, ask: Ask) -> Vifs:
     limit = ask.query.get("limit", 1000)
-    found = Looks(service).list(ask.peer, ask.role, ask.query.get("state"), limit, ask.query.get("after"))
+    state, after = ask.query.get("state"), ask.query.get("after")
+    found = looks.page(service, ask.peer, ask.role, state=state, limit=limit, after=after)
     return Vifs(vifs=found, next=found[-1].generation if len(found) == limit else None)
 
 
 def _show(service: Service, ask: Ask) -> Record:
-    return Looks(service).show(ask.peer, ask.role, ask.path["id"])
+    return looks.show(service, ask.peer, ask.role, ask.path["id"])
 
 
 def _xml(service: Service, ask: Ask) -> Raw:
@@ -253,26 +254,26 @@ def _xml(service: Service, ask: Ask) -> Raw:
 
 
 def _calls(service: Service, ask: Ask) -> Calls:
-    return Calls(calls=Looks(service).calls(ask.peer, ask.role, ask.path["id"]))
+    return Calls(calls=looks.calls(service, ask.peer, ask.role, ask.path["id"]))
 
 
 def _wait(service: Service, ask: Ask) -> Waited:
-    return Looks(service).wait(
+    return looks.wait(service,
         ask.peer, ask.role, ask.path["id"], ask.query.get("state", "settled"),
         seconds=ask.query.get("seconds", 30.0), gone=ask.gone,
     )  # fmt: skip
 
 
 def _capabilities(service: Service, _: Ask) -> Capabilities:
-    return Looks(service).capabilities()
+    return looks.capabilities(service)
 
 
 def _health(service: Service, _: Ask) -> Health:
-    return Looks(service).health()
+    return looks.health(service)
 
 
 def _status(service: Service, _: Ask) -> Status:
-    return Looks(service).status()
+    return looks.status(service)
 
 
 def _scripts(service: Service, _: Ask) -> Scripts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import socket
 import time
@@ -55,103 +54,106 @@ class Waited(msgspec.Struct, frozen=True, kw_only=True):
     vif: Record | None = None
 
 
-class Looks:
-    """The questions that a Service answers, to each caller as far as it may see."""
+def capabilities(service: Service) -> Capabilities:
+    return Capabilities(
+        hostname=socket.gethostname(),
+        boot_id=service.host.boot_id,
+        version=__version__,
+        protocols=[PROTOCOL],
+        vif_types=[type_.value for type_ in VifType],
+        scripts=service.host.scripts(),
+        started=service.started,
+    )
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
 
-    # --- look --------------------------------------------------------------------------------
+def health(service: Service) -> Health:
+    if service.stopping:
+        return Health(status="stopping", started=service.started)
+    return Health(status="ok" if service.alive() else "ailing", started=service.started)
 
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
-            hostname=socket.gethostname(),
-            boot_id=self._service.host.boot_id,
-            version=__version__,
-            protocols=[PROTOCOL],
-            vif_types=[type_.value for type_ in VifType],
-            scripts=self._service.host.scripts(),
-            started=self._service.started,
-        )
 
-    def health(self) -> Health:
-        if self._service.stopping:
-            return Health(status="stopping", started=self._service.started)
-        return Health(status="ok" if self._service.alive() else "ailing", started=self._service.started)
+def status(service: Service) -> Status:
+    counts = service.host.counts()
+    return Status(
+        hostname=socket.gethostname(),
+        version=__version__,
+        pid=os.getpid(),
+        now=time.time(),
+        started=service.started,
+        vifs=counts,
+        debts=sum(count.vifs for count in counts if count.state is State.DEBT),
+        running=service.activity.running(),
+        queue=service.admission.queue(),
+        connections=service.connections(),
+        calls=service.activity.calls(),
+        events=service.events.number,
+    )
 
-    def status(self) -> Status:
-        counts = self._service.host.counts()
-        return Status(
-            hostname=socket.gethostname(),
-            version=__version__,
-            pid=os.getpid(),
-            now=time.time(),
-            started=self._service.started,
-            vifs=counts,
-            debts=sum(count.vifs for count in counts if count.state is State.DEBT),
-            running=self._service.activity.running(),
-            queue=self._service.admission.queue(),
-            connections=self._service.connections(),
-            calls=self._service.activity.calls(),
-            events=self._service.events.number,
-        )
 
-    def list(
-        self, peer: Peer, role: Role, state: State | None, limit: int | None, after: int | None
-    ) -> builtins.list[Record]:
-        records = self._service.host.list(state, limit=limit, after=after)
-        return [record if _whose(peer, role, record) else privacy.of_record(record) for record in records]
+def page(
+    service: Service, peer: Peer, role: Role, *, state: State | None, limit: int, after: int | None
+) -> list[Record]:
+    records = service.host.list(state, limit=limit, after=after)
+    return [_seen(peer, role, record) for record in records]
 
-    def show(self, peer: Peer, role: Role, vif_id: str) -> Record:
-        record = self._service.host.show(vif_id)
-        return record if _whose(peer, role, record) else privacy.of_record(record)
 
-    def is_others(self, peer: Peer, role: Role, vif_id: str) -> bool:
-        """Whether the VIF is on record, and not this caller's to see all of."""
+def show(service: Service, peer: Peer, role: Role, vif_id: str) -> Record:
+    return _seen(peer, role, service.host.show(vif_id))
+
+
+def is_others(service: Service, peer: Peer, role: Role, vif_id: str) -> bool:
+    """Whether the VIF is on record, and not this caller's to see all of."""
+    try:
+        return role is not Role.ADMIN and not _whose(peer, role, service.host.show(vif_id))
+    except NotPlugged:
+        return False
+
+
+def calls(service: Service, peer: Peer, role: Role, vif_id: str) -> list[CallRecord]:
+    """Its script calls; those of other users' VIFs without what scripts said and answered."""
+    found = service.host.calls(vif_id)
+    try:
+        if role is Role.ADMIN or _whose(peer, role, service.host.show(vif_id)):
+            return found
+    except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
+        pass
+    return [privacy.of_call(call) for call in found]
+
+
+def wait(
+    service: Service,
+    peer: Peer,
+    role: Role,
+    vif_id: str,
+    state: str,
+    *,
+    seconds: float,
+    gone: Callable[[], bool],
+) -> Waited:
+    """Until the VIF is plugged, unplugged, or settled (either, or a debt).
+
+    Raises TimedOut, also when the caller has ``gone``, and Stopping.
+    """
+    until = time.monotonic() + seconds
+    news = service.events.subscribe()
+    while True:
         try:
-            return role is not Role.ADMIN and not _whose(peer, role, self._service.host.show(vif_id))
+            record = service.host.show(vif_id)
         except NotPlugged:
-            return False
-
-    def calls(self, peer: Peer, role: Role, vif_id: str) -> builtins.list[CallRecord]:
-        """Its script calls; those of other users' VIFs without what scripts said and answered."""
-        calls = self._service.host.calls(vif_id)
-        try:
-            if role is Role.ADMIN or _whose(peer, role, self._service.host.show(vif_id)):
-                return calls
-        except NotPlugged:  # unplugged, with its calls still kept: whose it was is no longer known
-            pass
-        return [privacy.of_call(call) for call in calls]
-
-    def wait(
-        self, peer: Peer, role: Role, vif_id: str, state: str, *, seconds: float, gone: Callable[[], bool]
-    ) -> Waited:
-        """Until the VIF is plugged, unplugged, or settled (either, or a debt).
-
-        Raises TimedOut, also when the caller has ``gone``, and Stopping.
-        """
-        until = time.monotonic() + seconds
-        news = self._service.events.subscribe()
-        while True:
-            try:
-                record = self._service.host.show(vif_id)
-            except NotPlugged:
-                record = None
-            now = record.state.value if record is not None else "unplugged"
-            if now == state or (state == "settled" and now in ("plugged", "unplugged", "debt")):
-                if record is not None and not _whose(peer, role, record):
-                    record = privacy.of_record(record)
-                return Waited(id=vif_id, state=now, vif=record)
-            left = until - time.monotonic()
-            if self._service.stopping:
-                raise Stopping("vifplugd is being stopped: wait again in a moment", retry_after=2)
-            if left <= 0 or gone():
-                raise TimedOut(
-                    f"VIF {vif_id} is {now}, and was not {state} within {seconds:g} s",
-                    vif_id=vif_id,
-                    state=now,
-                )
-            _await(news.next, vif_id, min(left, _LOOK_AGAIN))
+            record = None
+        now = record.state.value if record is not None else "unplugged"
+        if now == state or (state == "settled" and now in ("plugged", "unplugged", "debt")):
+            return Waited(id=vif_id, state=now, vif=record and _seen(peer, role, record))
+        left = until - time.monotonic()
+        if service.stopping:
+            raise Stopping("vifplugd is being stopped: wait again in a moment", retry_after=2)
+        if left <= 0 or gone():
+            raise TimedOut(
+                f"VIF {vif_id} is {now}, and was not {state} within {seconds:g} s",
+                vif_id=vif_id,
+                state=now,
+            )
+        _await(news.next, vif_id, min(left, _LOOK_AGAIN))
 
 
 def _await(next_event: Callable[[float], Any], vif_id: str, seconds: float) -> None:
@@ -161,6 +163,11 @@ def _await(next_event: Callable[[float], Any], vif_id: str, seconds: float) -> N
         event = next_event(left)
         if event is None or event.vif_id == vif_id:
             return
+
+
+def _seen(peer: Peer, role: Role, record: Record) -> Record:
+    """The record as this caller may see it."""
+    return record if _whose(peer, role, record) else privacy.of_record(record)
 
 
 def _whose(peer: Peer, role: Role, record: Record) -> bool:

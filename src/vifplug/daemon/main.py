@@ -33,6 +33,7 @@ log = logging.getLogger("vifplug.daemon")
 
 #: what ends the daemon in good order
 _STOP = (signal.SIGTERM, signal.SIGINT)
+#: what is imported late elsewhere
 _LATE = (
     *(f"vifplug.script.{name}" for name in ("confine", "process", "resident")),
     *(f"vifplug.daemon.{name}" for name in ("app", "keeper", "observer", "openapi", "server")),
@@ -156,7 +157,7 @@ class Vifplugd:
     def _watch(self, alive: Callable[[], bool]) -> None:
         """Until a signal comes; the service manager hears that we are well as long as every part is."""
         every = self._notifier.watchdog_seconds or _LOOK
-        while signal.sigtimedwait(_STOP, every) is None and self._broken is None:
+        while signal.sigtimedwait(_STOP, every) is None:
             if alive():
                 self._notifier.watchdog()
             else:
@@ -164,7 +165,7 @@ class Vifplugd:
 
 
 def _import_all() -> None:
-    """Import now what is imported late elsewhere: an upgrade may replace our files while we are at work."""
+    """Import all of it now: an upgrade may replace our files while we are at work."""
     try:
         for name in _LATE:
             import_module(name)

@@ -40,9 +40,7 @@ class Observer:
             missed=lambda: service.events.missed,
             spans=(lambda: (otlp.delivered, otlp.dropped)) if otlp is not None else None,
         )
-        service.observe(
-            around=self._verb, on_verb=self.metrics.verb, on_step=self.spans.on_step, on_call=self._call
-        )
+        service.observe(around=self._verb, on_step=self.spans.on_step, on_call=self._call)
         service.events.listen(self.metrics.on_event)
 
     def close(self) -> None:
@@ -84,7 +82,7 @@ class Observer:
 
     @contextmanager
     def _verb(self, verb: str, vif_id: str | None, vif_type: VifType | None) -> Iterator[None]:
-        """A verb: traced, and every log line within it has its id (that of its span) and its trace."""
+        """A verb: counted, timed and traced; every log line within it has its id (that of its span) and its trace."""
         started = time.monotonic()
         with self.spans.verb(verb, vif_id) as span:
             if vif_type is not None:
@@ -104,6 +102,8 @@ class Observer:
                     outcome, error = failure.code, failure.as_dict()
                     raise
                 finally:
+                    seconds = time.monotonic() - started
+                    self.metrics.verb(verb, outcome, seconds)
                     span.attributes["vifplug.outcome"] = outcome
                     _log.log(
                         logging.INFO if outcome == "done" else logging.WARNING,
@@ -112,7 +112,7 @@ class Observer:
                         "done" if outcome == "done" else "failed",
                         extra=logs.fields(
                             outcome=outcome,
-                            seconds=round(time.monotonic() - started, 6),
+                            seconds=round(seconds, 6),
                             **(logs.error_fields(error) if error else {}),
                         ),
                     )

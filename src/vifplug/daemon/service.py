@@ -56,7 +56,6 @@ class Service:
         self.stopping = False
         self._listening = threading.local()
         self._around: list[Around] = []
-        self._on_verb: list[Callable[[str, str, float], None]] = []
         self._on_steps: list[OnStep] = [self.activity.on_step]
         self._on_calls: list[Callable[[CallRecord], None]] = [self.activity.on_call, self._publish_call]
         self.host = Host(host_config, on_step=self._tell_step, on_call=self._tell_call, boot_id=boot_id)
@@ -68,18 +67,16 @@ class Service:
         self,
         *,
         around: Around | None = None,
-        on_verb: Callable[[str, str, float], None] | None = None,
         on_step: OnStep | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
-        """Be told of each verb (name, outcome, seconds), step and script call, in the thread that does it.
+        """Be told of each step and script call, in the thread that does it.
 
-        ``around`` gives a context for each verb (name, VIF, its type), entered before it and left after it.
+        ``around`` gives a context for each verb (name, VIF, its type), entered before it is let in and left with
+        what came of it.
         """
         if around is not None:
             self._around.append(around)
-        if on_verb is not None:
-            self._on_verb.append(on_verb)
         if on_step is not None:
             self._on_steps.append(on_step)
         if on_call is not None:
@@ -184,12 +181,10 @@ class Service:
         self, verb: str, vif_id: str | None = None, script: str | None = None, *,
         on_step: OnStep | None = None, patient: bool = False, vif_type: VifType | None = None,
     ) -> Iterator[None]:  # fmt: skip
-        """One verb: let in, shown while it runs, its outcome counted and, when it failed, told.
+        """One verb: let in, shown while it runs and, when it failed, told.
 
         ``patient``: of many, it waits until there is room.
         """
-        began = time.monotonic()
-        outcome = "done"
         self._listening.on_step = on_step
         try:
             with ExitStack() as stack:
@@ -203,19 +198,10 @@ class Service:
                     if verb in ("plug", "update", "unplug", "repair"):
                         self.events.publish(f"{verb}-failed", vif_id, error=error.as_dict())
                     raise
-        except VifplugError as error:
-            outcome = error.code
-            raise
-        except OSError as error:
-            outcome = HostError.code
-            raise HostError(f"this host refused: {error}") from error
-        except BaseException:
-            outcome = "bug"
-            raise
+                except OSError as error:
+                    raise HostError(f"this host refused: {error}") from error
         finally:
             self._listening.on_step = None
-            for listener in self._on_verb:
-                listener(verb, outcome, time.monotonic() - began)
 
     def _overloaded(self, bound: str) -> None:
         """Told now and then: who is refused again and again must not push everything else out of the stream."""
