@@ -106,10 +106,15 @@ class Client:
     # --- unplug ------------------------------------------------------------------------------
 
     def unplug(
-        self, vif_id: str, *, generation: int | None = None, seconds: float | None = None
+        self,
+        vif_id: str,
+        *,
+        generation: int | None = None,
+        seconds: float | None = None,
+        remove_device: bool = False,
     ) -> Unplugged:
         """Undo a plug: see `vifplug.Host.unplug`."""
-        query = _query(generation=generation, seconds=seconds)
+        query = _query(generation=generation, seconds=seconds, remove_device=remove_device or None)
         return self._carry_out(Unplugged, f"{_vif(vif_id)}/unplug{query}", b"", seconds)
 
     # --- look --------------------------------------------------------------------------------

@@ -169,9 +169,12 @@ def _rehearse(service: Service, ask: Ask) -> Rehearsal:
 
 def _unplug(service: Service, ask: Ask) -> Unplugged:
     vif_id, generation, seconds = ask.path["id"], ask.query.get("generation"), ask.query.get("seconds")
+    remove = ask.query.get("remove_device", False)
 
     def work(on_step: OnStep | None) -> Unplugged:
-        return service.unplug(vif_id, generation=generation, seconds=seconds, on_step=on_step)
+        return service.unplug(
+            vif_id, generation=generation, seconds=seconds, remove_device=remove, on_step=on_step
+        )
 
     return _as_may_be_seen(service, ask, vif_id, work, privacy.of_unplugged)
 
@@ -313,7 +316,8 @@ ROUTES: tuple[Route, ...] = (
           query=_DEADLINE, body="binding", limit=_ONE, steps=True),
     Route(method="POST", path=f"{_ID}/unplug", role=Role.PLUGGER, handle=_unplug, answer=Unplugged,
           summary="Undo a plug; again, or for a VIF never plugged, is fine.",
-          query={**_DEADLINE, "generation": Annotated[int, Meta(ge=0, le=2**63 - 1)]}, steps=True),
+          query={**_DEADLINE, "generation": Annotated[int, Meta(ge=0, le=2**63 - 1)], "remove_device": bool},
+          steps=True),
     Route(method="POST", path=f"{_ID}/check", role=Role.PLUGGER, handle=_check, answer=CheckReport,
           summary="Is it still as plugged? Asks the kernel and the script."),
     Route(method="POST", path=f"{_ID}/repair", role=Role.PLUGGER, handle=_repair, answer=Plugged,

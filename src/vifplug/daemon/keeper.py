@@ -24,9 +24,11 @@ import msgspec
 from ..config import Daemon
 from ..errors import Busy, HostError, NotPlugged, VifplugError
 from ..host import Host, Record, Recovered
+from ..host.devices import CALLERS_DEVICE
 from ..host.pool import affordable
 from ..host.results import Cleared, Drift
 from ..host.watch import LinkChange, LinkWatch
+from .arrivals import Arrivals, Leases
 from .events import Events
 from .lanes import Lanes
 from .patience import FIRST, Trouble, back_off, debt_wait
@@ -45,6 +47,8 @@ _BUSY, _BUSY_MOST = 0.2, 2.0
 _LOOKS = 256
 #: seconds that the loop may wait; and the age of its last turn that tells a watchdog that it is stuck
 _IDLE, _STUCK = 5.0, 60.0
+#: what is to be mended by who plugs the VIF, or unplugs it
+_FOR_OTHERS = ("record", CALLERS_DEVICE)
 #: calls at work at once, in each set of lanes and of those for one script
 _AT_WORK, _PER_SCRIPT = 32, 8
 
@@ -73,11 +77,15 @@ class Keeper:
         self._troubles: dict[str, Trouble] = {}
         self._failures: dict[str, str] = {}
         self._reboot_told = False
+        self._arrivals = Arrivals(
+            host, events, Leases(settings, clock), self._tell, partial(self._again, "arrivals")
+        )
         #: what is done every so often, and when it is next: each says how many seconds later
         self._chores: dict[str, Callable[[], float]] = {
             "recover": self._recover,
             "reboot": self._reboot,
             "debts": self._debts,
+            "arrivals": lambda: self._arrivals.all(settings.interval),
             "compare": self._compare,
             "tidy": self._tidy,
             "backup": self._backup,
@@ -222,6 +230,7 @@ class Keeper:
         elif trouble is not None and trouble.told is not None:
             trouble.told = None
             self._events.publish("drift", vif_id, drift=[])
+        self._arrivals.look(vif_id)
 
     def _traced(self, vif_id: str, drift: Drift) -> Drift:
         """A device that is gone may only be called otherwise."""
@@ -235,11 +244,11 @@ class Keeper:
 
     def _drifted(self, vif_id: str, drift: list[Drift]) -> None:
         trouble = self._troubles.setdefault(vif_id, Trouble())
-        repairs = self._settings.on_drift == "repair" and all(one.what != "record" for one in drift)
+        repairs = self._settings.on_drift == "repair" and all(one.what not in _FOR_OTHERS for one in drift)
         wait = trouble.wait(time.monotonic()) if repairs else 0.0
         if trouble.told != drift and not (wait and trouble.told is not None):
             trouble.told = drift
-            gone = any(one.what == "device" and one.found is None for one in drift)
+            gone = any(one.what in ("device", CALLERS_DEVICE) and one.found is None for one in drift)
             again = {"again_in": wait, "fight": trouble.pause > 0} if wait else {}
             self._events.publish(
                 "device-gone" if gone else "drift",
@@ -276,6 +285,8 @@ class Keeper:
         else:
             if plugged.changed:
                 trouble.repaired(time.monotonic())
+                if plugged.activated:  # which its script had refused, or a crash had kept from it
+                    self._events.publish("activated", vif_id, generation=plugged.generation)
                 self._events.publish(
                     "repaired",
                     vif_id,

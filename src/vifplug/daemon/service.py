@@ -118,10 +118,12 @@ class Service:
 
     def unplug(
         self, vif_id: str, *, generation: int | None = None, seconds: float | None = None,
-        on_step: OnStep | None = None, patient: bool = False,
+        remove_device: bool = False, on_step: OnStep | None = None, patient: bool = False,
     ) -> Unplugged:  # fmt: skip
         with self.verb("unplug", vif_id, self.script_of(vif_id), on_step=on_step, patient=patient):
-            unplugged = self.host.unplug(vif_id, generation=generation, seconds=seconds)
+            unplugged = self.host.unplug(
+                vif_id, generation=generation, seconds=seconds, remove_device=remove_device
+            )
             self.tell_unplugged(unplugged)
         return unplugged
 

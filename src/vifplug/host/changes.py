@@ -51,7 +51,7 @@ def plan(old: Vif, new: Vif, info: Info | None) -> Change:
     offered = {name for name in fields if _names(name) & updates} - _FIXED
     identity = [name for name in fields if _root(name) in _IDENTITY and name not in offered]
     details = [name for name in fields if _root(name) == "details" and name not in offered]
-    mtu = ["mtu"] if "mtu" in fields and not (new.made_here or "mtu" in offered) else []
+    mtu = ["mtu"] if "mtu" in fields and not (new.kept_here or "mtu" in offered) else []
     if identity or mtu:
         how = How.REPLACE
     elif details:

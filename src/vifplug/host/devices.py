@@ -1,7 +1,8 @@
-"""The devices that vifplug makes: ensured, compared with what was plugged, and removed."""
+"""The devices that vifplug makes or takes: ensured, compared with what was plugged, and removed or let go of."""
 
 from __future__ import annotations
 
+import errno
 import grp
 import pwd
 from collections import Counter
@@ -9,13 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from ..config import Device
 from ..errors import ConfigError, DeviceFailed, DeviceTaken, NoPermission, VifInUse
-from ..model.vif import Bridge, Direct, Ethernet, Vif
+from ..model.vif import Bridge, Direct, Ethernet, Network, Vif
 from . import tap
 from .netlink import Link, Netlink, NetlinkError
 from .results import Drift
 from .together import Together
 
-_EPERM = 1
+#: a drift that nobody of ours can mend: who made the device took it away again
+CALLERS_DEVICE = "caller's device"
+#: what a guest opens by name
+_TAPS = ("tun", "macvtap")
 
 
 class Links:
@@ -38,6 +42,8 @@ class Devices:
     def __init__(self, settings: Device, ledger: str) -> None:
         self._settings = settings
         self._prefix = f"vifplug:{ledger}:"
+        #: of what somebody else made: without a VIF it is none of ours to remove
+        self._taken_prefix = f"vifplug-took:{ledger}:"
         self._owner = _id_of(settings.owner, "owner")
         self._group = _id_of(settings.group, "group")
         self._removals: Together[str, bool] = Together(self._remove_all)
@@ -46,8 +52,10 @@ class Devices:
     def ensure(self, vif: Vif) -> bool:
         """Make the VIF's tap, or bring the one made before back to what the VIF asks.
 
-        True when it was made now. Raises DeviceTaken when the name is somebody else's.
+        True when it was made now, or taken from who made it. Raises DeviceTaken when the name is somebody else's.
         """
+        if not vif.made_here:
+            return self._take(vif)
         alias = self._prefix + vif.id
         with Netlink() as netlink:
             try:
@@ -68,6 +76,26 @@ class Devices:
                     raise
                 self._restore(netlink, vif, found)
                 return False
+        return True
+
+    def _take(self, vif: Vif) -> bool:
+        mark = self._mark(vif)
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+            if found is None:
+                raise DeviceFailed(
+                    f"there is no device {vif.devname}: made_by is 'caller', so who asks for the plug makes it before",
+                    device=vif.devname,
+                )
+            if found.kind not in _TAPS or (found.alias and not found.alias.endswith(f":{vif.id}")):
+                raise tap.taken(found)
+            if found.alias == mark:
+                self._restore(netlink, vif, found)
+                return False
+            try:
+                netlink.configure(vif.devname, address=host_address(vif), mtu=vif.mtu, alias=mark, up=True)
+            except NetlinkError as error:
+                raise _refused("to set up", vif.devname, error) from error
         return True
 
     def settle(self, vif: Vif) -> str | None:
@@ -91,7 +119,7 @@ class Devices:
                     + ("" if vif.made_here else " (made_by is 'script', so the script has to make it)"),
                     device=vif.devname,
                 )
-            if vif.made_here:
+            if vif.kept_here:
                 self._restore(netlink, vif, found)
             return _master_name(netlink, found) if vif.plug_script else None
 
@@ -115,12 +143,13 @@ class Devices:
             return []
         found = kernel.link(vif.devname)
         if found is None:
-            return [Drift(what="device", expected=vif.devname, found=None)]
-        return self._tap_drift(vif, master, found, kernel) if vif.made_here else []
+            what = "device" if vif.shape.made_by != "caller" else CALLERS_DEVICE
+            return [Drift(what=what, expected=vif.devname, found=None)]
+        return self._tap_drift(vif, master, found, kernel) if vif.kept_here else []
 
     def _tap_drift(self, vif: Vif, master: str | None, found: Link, kernel: Netlink | Links) -> list[Drift]:
-        if found.alias != self._prefix + vif.id:
-            return [Drift(what="device alias", expected=self._prefix + vif.id, found=found.alias)]
+        if found.alias != (mark := self._mark(vif)):
+            return [Drift(what="device alias", expected=mark, found=found.alias)]
         drift = [
             Drift(what=what, expected=expected, found=actual)
             for what, expected, actual in _compare(vif, found)
@@ -180,25 +209,80 @@ class Devices:
             return False
         return found.carrier
 
+    def held(self, vif: Vif, links: Links | None = None) -> bool | None:
+        """Whether a guest has the VIF's device open, by the kernel's state or that of ``links``; None where the
+        kernel does not show that.
+
+        A tap has carrier just while a process has it open. One that libvirt makes is there for no longer than
+        that, nor is its macvtap.
+        """
+        shape = vif.shape
+        if not isinstance(shape, Ethernet | Bridge | Network | Direct):
+            return None
+        if links is not None:
+            found = links.link(vif.devname)
+        else:
+            with Netlink() as netlink:
+                found = netlink.link(vif.devname)
+        if found is None or (vif.made_here and found.alias != self._prefix + vif.id):
+            return False
+        if not isinstance(shape, Ethernet) or shape.made_by == "libvirt":
+            return True
+        return found.carrier if found.kind == "tun" else None
+
     def remove(self, vif: Vif) -> bool:
-        """Remove the device that was made for this VIF; True when there was one."""
+        """Remove the device that was made for this VIF, or let go of the one taken for it; True when there was one."""
+        if not vif.made_here:
+            return self._let_go(vif)
         return self._removals.do(f"{vif.devname}\0{vif.id}")
 
     def remove_all(self, vifs: Sequence[Vif]) -> None:
-        """Remove the devices that were made for these VIFs."""
-        self._remove_all([f"{vif.devname}\0{vif.id}" for vif in vifs])
+        """Remove the devices that were made for these VIFs, and let go of those that were taken."""
+        for vif in vifs:
+            if not vif.made_here:
+                self._let_go(vif)
+        self._remove_all([f"{vif.devname}\0{vif.id}" for vif in vifs if vif.made_here])
+
+    def _let_go(self, vif: Vif) -> bool:
+        with Netlink() as netlink:
+            found = netlink.link(vif.devname)
+            if found is None or found.alias != self._mark(vif):
+                return False
+            try:
+                netlink.set(vif.devname, alias="")
+            except NetlinkError as error:
+                if error.errno == errno.ENODEV:  # its maker was faster
+                    return False
+                raise _refused("to take the mark off", vif.devname, error) from error
+        return True
+
+    def remove_abandoned(self, vif_id: str, name: str) -> bool:
+        """Remove a tap that somebody else made for a VIF, if it is nobody's now: without a mark, and not held open."""
+        with Netlink() as netlink:
+            found = netlink.link(name)
+            if found is None or found.kind not in _TAPS or found.carrier:
+                return False
+            if found.alias and found.alias != self._taken_prefix + vif_id:
+                return False
+            try:
+                netlink.delete([found.index])
+            except NetlinkError as error:
+                raise _refused("to delete", name, error) from error
+        return True
 
     def orphans(self, owned: set[str]) -> list[Link]:
         """Devices with this ledger's mark whose VIF is not among ``owned`` (ids), or has several of them."""
         with Netlink() as netlink:
-            marked = [(vif_id, link) for link in netlink.links() if (vif_id := self.vif_of(link)) is not None]
+            made = [link for link in netlink.links() if (link.alias or "").startswith(self._prefix)]
+        marked = [(vif_id, link) for link in made if (vif_id := self.vif_of(link)) is not None]
         count = Counter(vif_id for vif_id, _ in marked)
         return [link for vif_id, link in marked if vif_id not in owned or count[vif_id] > 1]
 
     def vif_of(self, link: Link) -> str | None:
-        """The id of the VIF that a device of ours was made for; None for a device that is not ours."""
+        """The id of the VIF that a device was made or taken for; None for a device that is not ours."""
         alias = link.alias or ""
-        return alias.removeprefix(self._prefix) if alias.startswith(self._prefix) else None
+        prefix = next((each for each in (self._prefix, self._taken_prefix) if alias.startswith(each)), None)
+        return None if prefix is None else alias.removeprefix(prefix)
 
     def is_second(self, link: Link, vif: Vif) -> bool:
         """Whether this device bears the VIF's mark though the VIF has its own."""
@@ -212,8 +296,11 @@ class Devices:
             try:
                 netlink.delete([link.index])
             except NetlinkError as error:
-                kind = NoPermission if error.errno == _EPERM else DeviceFailed
+                kind = NoPermission if error.errno == errno.EPERM else DeviceFailed
                 raise kind(f"the kernel refused to delete {link.name}: {error.strerror}") from error
+
+    def _mark(self, vif: Vif) -> str:
+        return (self._prefix if vif.made_here else self._taken_prefix) + vif.id
 
     def _restore(self, netlink: Netlink, vif: Vif, found: Link) -> None:
         if all(expected == actual for _, expected, actual in _compare(vif, found)):
@@ -236,7 +323,7 @@ class Devices:
             try:
                 netlink.delete([link.index for link in found if link is not None])
             except NetlinkError as error:
-                kind = NoPermission if error.errno == _EPERM else DeviceFailed
+                kind = NoPermission if error.errno == errno.EPERM else DeviceFailed
                 names = ", ".join(item.split("\0")[0] for item in items)
                 raise kind(f"the kernel refused to delete {names}: {error.strerror}") from error
             return [link is not None for link in found]
@@ -244,6 +331,11 @@ class Devices:
     def _made_for(self, netlink: Netlink, name: str, vif_id: str) -> Link | None:
         found = netlink.link(name)
         return found if found is not None and found.alias == self._prefix + vif_id else None
+
+
+def _refused(what: str, name: str, error: NetlinkError) -> DeviceFailed | NoPermission:
+    kind = NoPermission if error.errno == errno.EPERM else DeviceFailed
+    return kind(f"the kernel refused {what} {name}: {error.strerror}", device=name)
 
 
 def host_address(vif: Vif) -> str | None:

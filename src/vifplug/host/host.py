@@ -23,7 +23,7 @@ from ..errors import (
     VifplugError,
 )
 from ..guest import interface_xml
-from ..model import Vif, read_binding
+from ..model import Vif, device_name, read_binding
 from ..script.marks import Mark
 from ..script.trust import TrustedScript
 from .changes import Change, How, known_by_device, plan, same_device
@@ -238,11 +238,18 @@ class Host:
     # --- unplug ------------------------------------------------------------------------------
 
     def unplug(
-        self, vif_id: str, *, generation: int | None = None, seconds: float | None = None
+        self,
+        vif_id: str,
+        *,
+        generation: int | None = None,
+        seconds: float | None = None,
+        remove_device: bool = False,
     ) -> Unplugged:
         """Undo a plug, by the request it was made with. Again, or for a VIF never plugged: fine.
 
         With ``generation``, only that plug is undone: a late unplug never touches a newer one.
+        With ``remove_device``, a tap that the caller made for the VIF (``made_by: caller``) and that nobody
+        holds open goes too.
         Raises what the script's failure means; the device is gone all the same, and what the backend
         still holds is on record as a debt.
         """
@@ -268,6 +275,9 @@ class Host:
                     notes.append(note)
                 else:
                     owed.message, owed.args, failure = note, (note,), owed
+            if remove_device and self._ledger.current(vif_id) is None:
+                name = rows[0].record.vif.devname if rows else device_name(vif_id)
+                self._devices.remove_abandoned(vif_id, name)
             if failure is not None:
                 raise failure
         return Unplugged(

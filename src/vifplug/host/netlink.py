@@ -184,10 +184,18 @@ class Netlink:
             self._change([_Change(_RTM_SETLINK, 0, flags, _IFF_UP, attributes)])
 
     def set(
-        self, name: str, *, address: str | None = None, mtu: int | None = None, up: bool | None = None
+        self,
+        name: str,
+        *,
+        address: str | None = None,
+        mtu: int | None = None,
+        up: bool | None = None,
+        alias: str | None = None,
     ) -> None:
-        """Change just what is given."""
+        """Change just what is given; an empty alias is none."""
         attributes = _name(name)
+        if alias is not None:
+            attributes += _attribute(_IFLA_IFALIAS, alias.encode())
         if address is not None:
             attributes += _attribute(_IFLA_ADDRESS, bytes.fromhex(address.replace(":", "")))
         if mtu is not None:

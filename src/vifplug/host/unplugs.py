@@ -50,7 +50,7 @@ class PlainUnplugs:
             with self._told(rows, "intent"), self._ledger.one_commit() as ledger:
                 rows = [ledger.begin_unplug(row, Mark.new().to_text()) for row in rows]
             with self._told(rows, "remove device"):
-                self._devices.remove_all([row.record.vif for row in rows if row.record.vif.made_here])
+                self._devices.remove_all([row.record.vif for row in rows if row.record.vif.kept_here])
             with self._told(rows, "outcome"), self._ledger.one_commit() as ledger:
                 for row in rows:
                     ledger.unplugged(row, [])

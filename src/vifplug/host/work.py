@@ -129,7 +129,7 @@ class Work:
         xml: str | None = None,
     ) -> Plugged:
         """Device, script, reply, guest XML, outcome: the same for a plug and for a change."""
-        if vif.made_here:
+        if vif.kept_here:
             with steps.step("device", vif.devname):
                 self._devices.ensure(_with_mtu(vif, changes))
         reply = {} if "plug" in verbs else _still_true(row.reply, changes)
@@ -219,7 +219,7 @@ class Work:
         """After a change that failed: kernel and backend back to the recorded request, as far as can be."""
         old, new = row.record.request, row.record.next_request
         failures: list[str] = []
-        if old.made_here:
+        if old.kept_here:
             with _noted(failures), steps.step("undo device", old.devname):
                 self._devices.ensure(_with_mtu(row.record.vif, changes))
         if script is not None and new is not None and new != old:
@@ -255,9 +255,10 @@ class Work:
                     self._scripts.call(script, "unplug", row, record.request, log, seconds=seconds)
             except VifplugError as error:
                 owed = error
-        if record.vif.made_here and not self._has_successor(record):
+        if record.vif.kept_here and not self._has_successor(record):
+            what = "remove" if record.vif.made_here else "let go of"
             try:
-                with steps.step(f"{prefix}remove device", record.vif.devname):
+                with steps.step(f"{prefix}{what} device", record.vif.devname):
                     self._devices.remove(record.vif)
             except VifplugError as error:
                 owed = owed or error

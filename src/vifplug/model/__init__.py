@@ -1,6 +1,6 @@
 """What is plugged: a port binding in, a validated Vif out."""
 
-from vifplug.model.binding import read_binding, read_bindings
+from vifplug.model.binding import device_name, read_binding, read_bindings
 from vifplug.model.record import as_binding, changed_fields, from_json, to_json
 from vifplug.model.reply import fold_reply
 from vifplug.model.vif import PortBinding, Vif, VifType
@@ -11,6 +11,7 @@ __all__ = [
     "VifType",
     "as_binding",
     "changed_fields",
+    "device_name",
     "fold_reply",
     "from_json",
     "read_binding",

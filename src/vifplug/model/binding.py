@@ -119,6 +119,11 @@ def _from_native(value: dict[str, Any]) -> Vif:
     return _vif(convert(value, PortBinding), {}, "")
 
 
+def device_name(vif_id: str) -> str:
+    """What a VIF's device is called where its binding does not say: Neutron's convention."""
+    return f"tap{vif_id[:11]}"
+
+
 def _vif(binding: PortBinding, names: dict[str, str], prefix: str) -> Vif:
     """The Vif that a binding describes. For errors: Neutron's names of fields, and its "binding:"."""
     details = dict(binding.vif_details)
@@ -135,7 +140,7 @@ def _vif(binding: PortBinding, names: dict[str, str], prefix: str) -> Vif:
             **common,
             mtu=binding.mtu or mtu or binding.network.mtu,
             shape=shape,
-            devname=binding.devname or f"tap{binding.id[:11]}",
+            devname=binding.devname or device_name(binding.id),
             plug_script=script,
             details=details,
         )

@@ -127,9 +127,13 @@ class PortForward(_Strict, frozen=True, kw_only=True):
 
 
 class Ethernet(_Strict, frozen=True, kw_only=True, tag="ethernet", tag_field="type"):
-    """A tap (or macvtap) that the guest opens by name. ``made_by`` says who makes it, always."""
+    """A tap (or macvtap) that the guest opens by name. ``made_by`` says who makes it, always.
 
-    made_by: Literal["vifplug", "script", "libvirt"] = "vifplug"
+    ``caller``: who asks for the plug has made it before; vifplug keeps it as it keeps its own, and lets go of it
+    at unplug.
+    """
+
+    made_by: Literal["vifplug", "script", "libvirt", "caller"] = "vifplug"
 
 
 class Bridge(_Strict, frozen=True, kw_only=True, tag="bridge", tag_field="type"):
@@ -360,6 +364,11 @@ class Vif(_Common, frozen=True, kw_only=True):
     def made_here(self) -> bool:
         """Whether it is vifplug that makes the device: not the script, and not libvirt."""
         return isinstance(self.shape, Ethernet) and self.shape.made_by == "vifplug"
+
+    @property
+    def kept_here(self) -> bool:
+        """Whether it is vifplug that gives the device its MAC, MTU and mark, whoever of the two made it."""
+        return isinstance(self.shape, Ethernet) and self.shape.made_by in ("vifplug", "caller")
 
     @property
     def type(self) -> VifType:
