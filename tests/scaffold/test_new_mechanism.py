@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from debian import Debian, build
 from vifplug.cli._frame import run
 from vifplug.errors import HostError, InvalidInput
+from vifplug.neutron.testing.installed import drivers_of
 from vifplug.scaffold import new_mechanism
 from world import ID, TAP, links
 
@@ -30,7 +31,9 @@ def test_it_makes_all_files_with_nothing_left_to_fill_in(tmp_path: Path, shell: 
         "README.md",
         "vifplug/scripts/blue-fabric",
         f"vifplug/blue-fabric/{library}",
+        "src/vifplug_blue_fabric.py",
         "tests/test_blue_fabric.py",
+        "tests/test_blue_fabric_neutron.py",
         "pyproject.toml",
         "build-deb",
         ".gitignore",
@@ -38,6 +41,18 @@ def test_it_makes_all_files_with_nothing_left_to_fill_in(tmp_path: Path, shell: 
     assert not any(re.search("@[A-Z]+@", file.read_text()) for file in files)
     executable = {file.name for file in files if file.stat().st_mode & 0o100}
     assert executable == {"blue-fabric", "build-deb"}
+
+
+def test_its_driver_is_ten_lines_and_named_in_pyproject(tmp_path: Path) -> None:
+    new_mechanism("blue-fabric-9x", tmp_path / "made")
+
+    (driver,) = (tmp_path / "made" / "src").iterdir()
+    lines = [line for line in driver.read_text().split('"""')[-1].splitlines() if line.strip()]
+    assert len(lines) <= 10
+    assert drivers_of(tmp_path / "made") == {
+        "blue-fabric-9x": "vifplug_blue_fabric_9x:BlueFabric9xMechanismDriver"
+    }
+    assert "class BlueFabric9xMechanismDriver(VifplugMechanismDriver):" in driver.read_text()
 
 
 def test_the_command_tells_what_it_made_and_what_comes_next(
@@ -125,6 +140,8 @@ def test_what_it_makes_passes_its_own_tests_as_made(tmp_path: Path, shell: bool)
     passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
     assert passed is not None, done.stdout
     assert int(passed[1]) > 50  # the conformance kit's cases among them
+    # those of the driver are run by tests/neutron; here is no Neutron, and it is said what to install
+    assert f"for {sys.executable}: python3 -m pip install neutron 'vifplug[neutron]'" in done.stdout
 
 
 @pytest.mark.slow
@@ -144,6 +161,9 @@ def test_its_wheel_installs_the_script_below_the_prefix(tmp_path: Path, shell: b
     script = tmp_path / "local" / "lib" / "vifplug" / "scripts" / "blue-fabric"
     told = subprocess.run([script, "info"], capture_output=True, check=True)
     assert json.loads(told.stdout)["name"] == "blue-fabric"
+    (driver,) = (tmp_path / "local" / "lib").glob("python3*/site-packages/vifplug_blue_fabric.py")
+    (entry_points,) = driver.parent.glob("vifplug_blue_fabric-*.dist-info/entry_points.txt")
+    assert "blue-fabric = vifplug_blue_fabric:BlueFabricMechanismDriver" in entry_points.read_text()
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ from ._session import Session
 def command(session: Session, *, name: str, directory: Path | None, shell: bool) -> None:
     """Make a package for a network mechanism of your own.
 
-    A plug script that works, its tests, a Debian package, a wheel and a README: all pass as made, and
-    install the script where vifplug trusts it.
+    A plug script and a Neutron mechanism driver that work, their tests, a Debian package, a wheel and a
+    README: all pass as made, and install the script where vifplug trusts it.
     """
     from ..scaffold import new_mechanism
 

@@ -1,4 +1,4 @@
-"""A package of a mechanism's own, made from templates: plug script, tests, Debian package and wheel."""
+"""A package of a mechanism's own, made from templates: plug script, Neutron driver, tests, Debian package and wheel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new_mechanism(name: str, directory: Path, *, shell: bool = False) -> list[Pa
     """Make the package of the mechanism ``name`` in ``directory``, whole or not at all; the files made.
 
     The plug script is written in Python, or with ``shell`` in POSIX sh. Raises InvalidInput for a name
-    that a script, a Debian package and a wheel cannot all have, that a script of vifplug's own has, or
+    that a script, a driver, a Debian package and a wheel cannot all have, that a script of vifplug's own has, or
     for a directory that is there already; HostError if it cannot be written.
     """
     _check(name)
@@ -53,7 +53,7 @@ def _check(name: str) -> None:
     if not _NAME.match(name):
         raise InvalidInput(
             f"{name!r} is no name for a mechanism: use 2 to 40 lower-case letters, digits and single hyphens, a letter "
-            "first, such as blue-fabric. A script, a Debian package and a wheel are called by it",
+            "first, such as blue-fabric. A script, a mechanism driver, a Debian package and a wheel are called by it",
             field="name",
             value=name,
         )
@@ -71,6 +71,7 @@ def _files(name: str, *, shell: bool) -> dict[str, str]:
     words = {
         "NAME": name,
         "MODULE": name.replace("-", "_"),
+        "CLASS": "".join(part.capitalize() for part in name.split("-")),
         "LIBRARY": library.name,
         "DEPENDS": "" if shell else ", python3 (>= 3.9)",
         "VERSION": __version__,
@@ -84,7 +85,9 @@ def _files(name: str, *, shell: bool) -> dict[str, str]:
         "README.md": filled("README.md"),
         f"vifplug/scripts/{name}": filled("script-shell" if shell else "script-python"),
         f"vifplug/{name}/{library.name}": library.read_text(encoding="utf-8"),
-        f"tests/test_{words['MODULE']}.py": filled("test.py.in"),
+        f"src/vifplug_{words['MODULE']}.py": filled("driver.py.in"),
+        f"tests/test_{words['MODULE']}.py": filled("test_script.py.in"),
+        f"tests/test_{words['MODULE']}_neutron.py": filled("test_neutron.py.in"),
         "pyproject.toml": filled("pyproject.toml.in"),
         "build-deb": filled("build-deb"),
         ".gitignore": filled("gitignore"),
