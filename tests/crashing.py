@@ -32,7 +32,8 @@ keep() { echo "$request" > $b/new-$1-$VIF_ID; mv $b/new-$1-$VIF_ID $b/$1-$VIF_ID
 at 0
 case $verb in
 plug|update) keep wire; at 1; keep port; at 2 ;;
-unplug) rm -f $b/port-$VIF_ID; at 1; rm -f $b/wire-$VIF_ID; at 2 ;;
+unplug) rm -f $b/port-$VIF_ID $b/active-$VIF_ID; at 1; rm -f $b/wire-$VIF_ID; at 2 ;;
+activate) at 1; echo 1 > $b/active-$VIF_ID; at 2 ;;
 check) [ -f $b/port-$VIF_ID ] && [ -f $b/wire-$VIF_ID ] || echo '{"ok": false}'; at 1; at 2 ;;
 *) exit 64 ;;
 esac
@@ -42,7 +43,7 @@ esac
 def two_parts(world: World, *, update_fields: tuple[str, ...] = ("details.tag",)) -> World:
     """The world with that backend, whose script offers check and a live update of ``update_fields``."""
     world.script("recorder", TWO_PARTS.replace("@BACKEND@", str(world.backend)))
-    world.info(verbs=["plug", "unplug", "update", "check"], update_fields=list(update_fields))
+    world.info(verbs=["plug", "unplug", "update", "check", "activate"], update_fields=list(update_fields))
     return world
 
 
@@ -175,6 +176,8 @@ def agree(world: World, host: Host, *, but: Collection[str] = (), ask: bool = Tr
             request = json.loads(there[vif_id].read_text())
             assert request["vif"]["details"] == plugged[vif_id].request.details
             assert request["generation"] == plugged[vif_id].generation
+            if request["migration"] is not None and not plugged[vif_id].request.arriving:
+                assert (backend / f"active-{vif_id}").exists()
     for record in records:
         if record.state is State.DEBT:
             assert record.error is not None

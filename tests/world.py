@@ -27,6 +27,7 @@ case $1 in
 plug) echo "$request" > $backend/port-$VIF_ID ;;
 unplug) rm -f $backend/port-$VIF_ID ;;
 update) echo "$request" > $backend/port-$VIF_ID ;;
+activate) ;;
 check) [ -f $backend/port-$VIF_ID ] ||
     echo '{"ok": false, "drift": [{"what": "port", "expected": "bound", "found": null}]}' ;;
 *) exit 64 ;;

@@ -31,6 +31,7 @@ ALL = {
         "events",
         "top",
         "repair",
+        "activate",
     ),
 }
 

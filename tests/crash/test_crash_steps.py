@@ -21,6 +21,7 @@ OLD = binding(vif_details={"tag": 1, "color": "red"})
 UPDATED = binding(vif_details={"tag": 2, "color": "red"})
 REPLUGGED = binding(vif_details={"tag": 1, "color": "blue"})
 REPLACED = binding(vif_details={"tag": 1, "color": "red"}, address="fa:16:3e:00:00:99")
+COMING = {**OLD, "migration": {"role": "destination", "phase": "prepare"}}
 ANOTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 
 Prepare = Callable[[World], None]
@@ -60,6 +61,11 @@ def in_debt(world: World) -> None:
 def rebooted(world: World) -> None:
     plugged(boot_id=ANOTHER_BOOT)(world)
     subprocess.run(["ip", "link", "delete", TAP], check=True)
+
+
+def give_up(host: Host) -> None:
+    for arrival in host.recovery.arrivals():
+        host.recovery.give_up(arrival.record)
 
 
 def three_plugged(world: World) -> None:
@@ -115,6 +121,22 @@ CASES = {
         verb=lambda host: host.update({**OLD, "mtu": 1400}),
         after={PLUGGED},
         keeps_device=True,
+    ),
+    "activate": Case(
+        before=plugged(COMING), verb=lambda host: host.activate(ID), after={PLUGGED}, keeps_device=True
+    ),
+    "activate that fails": Case(
+        before=plugged(COMING),
+        verb=lambda host: host.activate(ID),
+        points={("activate", 1): "exit 1"},
+        after={PLUGGED},
+        keeps_device=True,
+    ),
+    "plug that activates": Case(
+        before=plugged(COMING), verb=lambda host: host.plug(UPDATED), after={PLUGGED}, keeps_device=True
+    ),
+    "gc of a VIF that no guest came to": Case(
+        before=plugged(COMING), verb=give_up, after={GONE, PLUGGED}
     ),
     "unplug": Case(before=plugged(), verb=lambda host: host.unplug(ID), after={GONE, PLUGGED}),
     "unplug that fails": Case(

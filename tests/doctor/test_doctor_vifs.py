@@ -82,6 +82,20 @@ def test_a_device_that_somebody_removed_is_a_problem(patient: Patient, plugged: 
     assert gone.items == [ID] and TAP in gone.found
 
 
+def test_a_guest_that_is_long_in_coming_is_told_of(patient: Patient, plugged: World) -> None:
+    assert patient.look("arrivals").is_well()
+    with plugged.host() as host:
+        host.plug(binding(1, migration={"role": "destination", "phase": "prepare"}))
+    assert patient.look("arrivals").is_well()
+    impatient = structs.replace(plugged.config.daemon, arrival_patience=0.0)
+    found = patient.look("arrivals", daemon=impatient).one("warning")
+    assert found.items == [binding(1)["id"]]
+    assert "vifplug activate" in found.do
+    with plugged.host() as host:
+        host.activate(binding(1)["id"])
+    assert patient.look("arrivals", daemon=impatient).is_well()
+
+
 def test_a_device_that_lost_its_record_is_told_and_gc_removes_it(patient: Patient, plugged: World) -> None:
     _ledger(plugged, "DELETE FROM vif")
     told = patient.look("unowned-devices").one("warning")

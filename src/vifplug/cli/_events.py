@@ -11,7 +11,9 @@ from ._output import duration
 
 #: what an event means for whoever reads along; what is not here is plain
 _COLOURS = {
-    **dict.fromkeys(("plugged", "updated", "unplugged", "repaired", "debt-paid", "started"), "green"),
+    **dict.fromkeys(
+        ("plugged", "updated", "unplugged", "activated", "repaired", "debt-paid", "started"), "green"
+    ),
     **dict.fromkeys(
         (
             "drift",
@@ -20,6 +22,7 @@ _COLOURS = {
             "reboot",
             "device-gone",
             "orphan-removed",
+            "arrival-given-up",
             "stopping",
             "overloaded",
         ),
@@ -31,6 +34,7 @@ _COLOURS = {
             "update-failed",
             "unplug-failed",
             "repair-failed",
+            "activate-failed",
             "debt-owing",
             "ledger-rebuilt",
             "ledger-backup-failed",
@@ -69,7 +73,7 @@ def text(kind: str, data: Mapping[str, Any]) -> str:
     error = data.pop("error", None)
     if isinstance(error, Mapping):
         return _joined(data.get("doing"), error.get("message") or error.get("code"))
-    words += [str(data.pop(name)) for name in ("type", "message") if data.get(name)]
+    words += [str(data.pop(name)) for name in ("type", "message", "reason") if data.get(name)]
     words += [
         f"{name} {_short(value)}"
         for name, value in data.items()

@@ -23,6 +23,7 @@ VERBS = (
     "check",
     "repair",
     "update",
+    "activate",
     "list",
     "show",
     "events",

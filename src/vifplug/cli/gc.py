@@ -21,8 +21,9 @@ from ._session import Session
 def command(session: Session, forget: str | None) -> None:
     """Clear what is owed, lost or too old.
 
-    Tells backends what a reboot took, tries debts again, removes devices that no VIF owns, trims the log, and
-    backs the ledger up. Ends with 1 while something is still owed.
+    Tells backends what a reboot took, tries debts again, unplugs what was plugged for a live migration whose guest
+    did not come, removes devices that no VIF owns, trims the log, and backs the ledger up. Ends with 1 while
+    something is still owed.
     """
     if forget is not None:
         vif_id = find_id(session, forget)
@@ -43,6 +44,7 @@ def command(session: Session, forget: str | None) -> None:
         (vif_id, "forgotten", "a reboot had taken it") for vif_id in report.forgotten
     ]
     rows += [(vif_id, "paid", "undone at last") for vif_id in report.paid]
+    rows += [(vif_id, "given up", "no guest came to it by a live migration") for vif_id in report.given_up]
     rows += [(device, "removed", "a device that no VIF owned") for device in report.devices]
     rows += [(vif_id, "debt", reason) for vif_id, reason in report.owing.items()]
     table(("WHAT", "NOW", "WHY"), rows)

@@ -46,5 +46,9 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 def standing(record: Record) -> str:
-    """The state, and whether a reboot took the kernel's part of it."""
-    return f"{record.state} (lost)" if record.lost else str(record.state)
+    """The state, whether a reboot took the kernel's part of it, and whether its guest is still to come."""
+    if record.lost:
+        return f"{record.state} (lost)"
+    migration = record.request.migration
+    coming = migration is not None and migration.role == "destination" and migration.phase != "done"
+    return f"{record.state} (arriving)" if coming and record.state == "plugged" else str(record.state)

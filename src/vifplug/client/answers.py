@@ -283,7 +283,7 @@ class CallRecord(Answer):
 
 
 class Plugged(Answer, parts={"vif": Vif}):
-    """The answer of plug, update and repair."""
+    """The answer of plug, update, repair and activate."""
 
     __slots__ = ()
     id: str
@@ -291,6 +291,7 @@ class Plugged(Answer, parts={"vif": Vif}):
     vif: Vif
     xml: str
     changed: bool
+    activated: bool
     seconds: float
 
 
@@ -333,6 +334,7 @@ class GcReport(Answer):
     paid: list[str]
     owing: Answer
     devices: list[str]
+    given_up: list[str]
     calls: int
 
 

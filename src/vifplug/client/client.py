@@ -103,6 +103,10 @@ class Client:
         """Bring a plugged VIF to a changed binding: see `vifplug.Host.update`."""
         return self._carry_out(Plugged, f"/v1/update{_query(seconds=seconds)}", as_json(binding), seconds)
 
+    def activate(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
+        """The guest has moved here, and the VIF is this host's: see `vifplug.Host.activate`."""
+        return self._carry_out(Plugged, f"{_vif(vif_id)}/activate{_query(seconds=seconds)}", b"", seconds)
+
     # --- unplug ------------------------------------------------------------------------------
 
     def unplug(

@@ -180,6 +180,16 @@ class Daemon(_Section, frozen=True, kw_only=True):
             extra={"allowed": '"unplug" or "keep"'},
         ),
     ] = "unplug"
+    arrival_grace: Annotated[
+        Seconds,
+        Meta(
+            description="seconds after which a migration has failed whose guest came here, and let go again"
+        ),
+    ] = 5.0
+    arrival_patience: Annotated[
+        Seconds,
+        Meta(description="seconds after which a migration has failed whose guest did not come at all"),
+    ] = 900.0
     backup_every: Annotated[Seconds, Meta(description="seconds between backups of a ledger that changed")] = (
         300.0
     )

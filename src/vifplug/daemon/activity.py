@@ -19,7 +19,7 @@ from .status import CallStats, Running
 _KEPT = 1024
 _SCRIPT = "script "
 #: verbs that begin a step as soon as they have the VIF's lock
-_STEPPED = frozenset({"plug", "update", "unplug", "repair"})
+_STEPPED = frozenset({"plug", "update", "unplug", "repair", "activate"})
 
 
 class _Calls:

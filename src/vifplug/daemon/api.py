@@ -184,6 +184,15 @@ def _check(service: Service, ask: Ask) -> CheckReport:
     return _as_may_be_seen(service, ask, vif_id, lambda _: service.check(vif_id), privacy.of_check)
 
 
+def _activate(service: Service, ask: Ask) -> Plugged:
+    vif_id, seconds = ask.path["id"], ask.query.get("seconds")
+
+    def work(on_step: OnStep | None) -> Plugged:
+        return service.activate(vif_id, seconds=seconds, on_step=on_step)
+
+    return _as_may_be_seen(service, ask, vif_id, work, privacy.of_plugged)
+
+
 def _repair(service: Service, ask: Ask) -> Plugged:
     vif_id, seconds = ask.path["id"], ask.query.get("seconds")
 
@@ -318,6 +327,9 @@ ROUTES: tuple[Route, ...] = (
           summary="Undo a plug; again, or for a VIF never plugged, is fine.",
           query={**_DEADLINE, "generation": Annotated[int, Meta(ge=0, le=2**63 - 1)], "remove_device": bool},
           steps=True),
+    Route(method="POST", path=f"{_ID}/activate", role=Role.PLUGGER, handle=_activate, answer=Plugged,
+          summary="The guest has moved here, at the end of a live migration: this host owns the VIF now.",
+          query=_DEADLINE, steps=True),
     Route(method="POST", path=f"{_ID}/check", role=Role.PLUGGER, handle=_check, answer=CheckReport,
           summary="Is it still as plugged? Asks the kernel and the script."),
     Route(method="POST", path=f"{_ID}/repair", role=Role.PLUGGER, handle=_repair, answer=Plugged,

@@ -122,6 +122,11 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self._given_up = Counter(
+            "vifplug_arrivals_given_up",
+            "VIFs plugged for a live migration whose guest did not come, or did not stay.",
+            registry=registry,
+        )
         self._backup_failures = Counter(
             "vifplug_ledger_backup_failures",
             "Backups of the ledger that could not be made.",
@@ -159,6 +164,8 @@ class Metrics:
             self._repairs.labels("done").inc()
         elif event.kind == "repair-failed":
             self._repairs.labels("failed").inc()
+        elif event.kind == "arrival-given-up":
+            self._given_up.inc()
         elif event.kind == "ledger-backup-failed":
             self._backup_failures.inc()
 

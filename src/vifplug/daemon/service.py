@@ -27,6 +27,7 @@ from ..host.steps import OnStep
 from ..model import Vif, VifType, read_binding
 from .activity import Activity
 from .admission import Admission
+from .arrivals import NOBODY_CAME
 from .events import Events
 
 #: seconds between two words of being overloaded
@@ -93,7 +94,7 @@ class Service:
             plugged = self.host.plug(vif, seconds=seconds, refresh=refresh, owner=owner)
             if plugged.changed:
                 self.events.publish(
-                    "plugged",
+                    "activated" if plugged.activated else "plugged",
                     vif.id,
                     generation=plugged.generation,
                     type=vif.type.value,
@@ -113,8 +114,20 @@ class Service:
         with self.verb("update", vif.id, vif.plug_script, on_step=on_step, vif_type=vif.type):
             plugged = self.host.update(vif, seconds=seconds, owner=owner)
             if plugged.changed:
-                self.events.publish("updated", vif.id, seconds=plugged.seconds)
+                kind = "activated" if plugged.activated else "updated"
+                self.events.publish(kind, vif.id, seconds=plugged.seconds)
         return plugged
+
+    def activate(
+        self, vif_id: str, *, seconds: float | None = None, on_step: OnStep | None = None
+    ) -> Plugged:
+        with self.verb("activate", vif_id, self.script_of(vif_id), on_step=on_step):
+            activated = self.host.activate(vif_id, seconds=seconds)
+            if activated.changed:
+                self.events.publish(
+                    "activated", vif_id, generation=activated.generation, seconds=activated.seconds
+                )
+        return activated
 
     def unplug(
         self, vif_id: str, *, generation: int | None = None, seconds: float | None = None,
@@ -163,6 +176,8 @@ class Service:
                 self.events.publish("forgotten", vif_id)
             for vif_id in report.paid:
                 self.events.publish("debt-paid", vif_id)
+            for vif_id in report.given_up:
+                self.events.publish("arrival-given-up", vif_id, reason=NOBODY_CAME)
             for device in report.devices:
                 self.events.publish("orphan-removed", device=device)
         return report
@@ -197,7 +212,7 @@ class Service:
                 try:
                     yield
                 except VifplugError as error:
-                    if verb in ("plug", "update", "unplug", "repair"):
+                    if verb in ("plug", "update", "unplug", "repair", "activate"):
                         self.events.publish(f"{verb}-failed", vif_id, error=error.as_dict())
                     raise
                 except OSError as error:

@@ -46,7 +46,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class PlugLine(Line, frozen=True, kw_only=True):
-    """A line of plug-all; of plug, update and repair where steps are asked for."""
+    """A line of plug-all; of plug, update, repair and activate where steps are asked for."""
 
     answer: Plugged | UnsetType = UNSET
 

@@ -27,6 +27,8 @@ class Brief(Struct, frozen=True, kw_only=True):
     attempts: int
     #: why the last verb did not finish
     error: str | None
+    #: whether it waits for a guest that a live migration is to bring
+    arriving: bool
     #: seconds since 1970
     changed: float
 
@@ -51,8 +53,14 @@ class _Shape(Struct):
     made_by: str = "vifplug"
 
 
+class _Migration(Struct):
+    role: str = ""
+    phase: str = ""
+
+
 class _Vif(Struct):
     shape: _Shape
+    migration: _Migration | None = None
 
 
 class _Script(Struct):
@@ -100,5 +108,8 @@ def _brief(row: sqlite3.Row) -> Brief:
         at_work=row["mark"] is not None or row["state"] in ("plugging", "updating", "unplugging"),
         attempts=row["attempts"],
         error=msgspec.json.decode(error, type=_Error).message if error else None,
+        arriving=row["state"] == "plugged"
+        and known.migration is not None
+        and (known.migration.role, known.migration.phase != "done") == ("destination", True),
         changed=float(row["changed"]),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..model import Vif, changed_fields
+from ..model.vif import Migration
 from ..script.contract import Info
 from .results import Record
 
@@ -18,6 +20,8 @@ _FIXED = {"devname", "queues", "plug_script", "shape.type", "shape.made_by"}
 _GUEST = {"model", "driver", "bandwidth", "boot_order", "alias", "link_state"}
 #: what the script may want to know, and can do without
 _TOLD = {"network", "instance", "migration"}
+#: what a script's activate is told, and what a VIF is from the moment that its guest is known to be here
+_ARRIVED = Migration(role="destination", phase="done")
 
 
 class How(StrEnum):
@@ -40,6 +44,8 @@ class Change(Struct, frozen=True):
     fields: list[str]
     #: those of them that cannot be changed on a live VIF
     refused: list[str]
+    #: whether the script has to be told that the guest lives here now
+    activates: bool = False
 
 
 def plan(old: Vif, new: Vif, info: Info | None) -> Change:
@@ -59,7 +65,36 @@ def plan(old: Vif, new: Vif, info: Info | None) -> Change:
     else:
         how = How.UPDATE if offered else How.RECORD
     refused = identity + mtu + (details if how in (How.REPLACE, How.REPLUG) else [])
-    return Change(how, fields, refused)
+    told_by_plug = how in (How.REPLACE, How.REPLUG)  # of a VIF whose guest is here
+    activates = takes_over(old, new) and not told_by_plug and info is not None and "activate" in info.verbs
+    return Change(how, fields, refused, activates)
+
+
+def takes_over(old: Vif, new: Vif) -> bool:
+    """Whether this host owns the VIF with the new request, and with the old one did not, or not all knew it."""
+    return _at_destination(old) and not new.arriving and new.migration != old.migration
+
+
+def arrived(vif: Vif) -> Vif:
+    """The VIF of a guest that is here, and of which the script may not know that yet."""
+    return replace(vif, migration=_ARRIVED)
+
+
+def settled_here(vif: Vif) -> Vif:
+    """The VIF as every other of this host's, if it is a migration's destination."""
+    return replace(vif, migration=None) if _at_destination(vif) else vif
+
+
+def not_demoted(record: Record, vif: Vif) -> Vif:
+    """The request, where it does not take the VIF for one that is still to come though its guest is here."""
+    return settled_here(vif) if vif.arriving and not (record.lost or record.request.arriving) else vif
+
+
+def told(verb: str, old: Vif, new: Vif) -> Vif:
+    """What a script hears of in a change from one request to another."""
+    if verb == "unplug":
+        return old
+    return arrived(new) if verb == "activate" else new
 
 
 def known_by_device(record: Record) -> bool:
@@ -70,6 +105,10 @@ def known_by_device(record: Record) -> bool:
 def same_device(old: Vif, new: Vif) -> bool:
     """Whether the tap made for one request does for the other."""
     return new.made_here and old.devname == new.devname and (old.queues > 1) == (new.queues > 1)
+
+
+def _at_destination(vif: Vif) -> bool:
+    return vif.migration is not None and vif.migration.role == "destination"
 
 
 def _root(name: str) -> str:

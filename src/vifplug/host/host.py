@@ -26,7 +26,7 @@ from ..guest import interface_xml
 from ..model import Vif, device_name, read_binding
 from ..script.marks import Mark
 from ..script.trust import TrustedScript
-from .changes import Change, How, known_by_device, plan, same_device
+from .changes import Change, How, known_by_device, not_demoted, plan, same_device, settled_here, takes_over
 from .devices import Devices
 from .drifts import Drifts
 from .ledger import Ledger, Row
@@ -122,6 +122,7 @@ class Host:
         longer agrees, or ``refresh`` asks for the script to be called again. A changed binding is
         carried out: live where script and type can, else by unplugging and plugging, which is
         refused (VifInUse) while a guest holds the device. ``seconds`` is the script's deadline.
+        A binding that was plugged for a live migration's destination, and now says nothing of one, is activated.
         ``owner``: uid of the user whose VIF it is until it is unplugged, or bound otherwise by somebody else;
         the caller's own when not given.
         """
@@ -130,7 +131,11 @@ class Host:
         vif = self._scripts.with_defaults(_vif(binding))
         with self._locks.vif(vif.id, self.config.lock_wait):
             row = self._work.settle(vif.id)
+            if row is not None:
+                vif = not_demoted(row.record, vif)
             if row is not None and not refresh and self._stands(row, vif):
+                if vif.arriving:
+                    self._ledger.expected_anew(row)
                 return _timed(_as_plugged(row), started)
             script = self._scripts.prepare(vif)
             if row is None:
@@ -181,6 +186,8 @@ class Host:
         vif = self._scripts.with_defaults(_vif(binding))
         with self._locks.vif(vif.id, self.config.lock_wait):
             row = self._ledger.current(vif.id)
+            if row is not None:
+                vif = not_demoted(row.record, vif)
             if row is not None and row.record.state is State.PLUGGED and self._stands(row, vif):
                 return Rehearsal(id=vif.id, steps=[], xml=interface_xml(row.record.vif))
             return rehearse(vif, row, self._devices, self._scripts)
@@ -196,6 +203,7 @@ class Host:
             row = self._work.settle(vif.id)
             if row is None or row.record.lost:
                 raise NotPlugged(f"VIF {vif.id} is not plugged on this host: plug it first", vif_id=vif.id)
+            vif = not_demoted(row.record, vif)
             script = self._scripts.prepare(vif)
             change = plan(row.record.request, vif, self._scripts.info(script) if script else None)
             if change.refused:
@@ -210,6 +218,28 @@ class Host:
                 return _timed(_as_plugged(row), started)
             owner = _owner(row, vif, os.geteuid() if owner is None else owner)
             return _timed(self._work.change(row, vif, script, change, seconds, owner=owner), started)
+
+    def activate(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
+        """The guest has moved here: this host owns a VIF that was plugged for a live migration's destination.
+
+        The script is told by its ``activate``, if it has one. Again, or for a VIF that is this host's anyway:
+        fine, and nothing is done. Where the script fails the VIF is this host's all the same; the error is on
+        record, and a further activate, plug or repair tells the script again. Raises NotPlugged.
+        """
+        started = time.monotonic()
+        with self._locks.vif(vif_id, self.config.lock_wait):
+            row = self._work.settle(vif_id)
+            if row is None or row.record.lost:
+                raise NotPlugged(
+                    f"VIF {vif_id} is not plugged on this host: a guest cannot have come to it; plug it",
+                    vif_id=vif_id,
+                )
+            request, old = settled_here(row.record.request), row.record.request
+            if not takes_over(old, request):
+                return _timed(_as_plugged(row), started)
+            script = self._scripts.prepare(request)
+            change = plan(old, request, self._scripts.info(script) if script else None)
+            return _timed(self._work.change(row, request, script, change, seconds), started)
 
     def repair(self, vif_id: str, *, seconds: float | None = None) -> Plugged:
         """Bring a plugged VIF back to its record where kernel or last change differ from it: the device made
@@ -232,6 +262,8 @@ class Host:
             request = row.record.request
             if self._stands(row, request):
                 return _timed(_as_plugged(row), started)
+            if not request.arriving:  # a script that was to be told so, and could not be, is told now
+                request = settled_here(request)
             script = self._scripts.prepare(request)
             return _timed(self._plug_again(row, request, script, seconds, row.record.owner), started)
 

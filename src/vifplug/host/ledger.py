@@ -73,6 +73,11 @@ class Ledger:
         """The VIFs plugged, or in the middle of something, in a boot before this one."""
         return self._select("WHERE boot_id != ? AND state != 'debt' ORDER BY created", self._boot_id)
 
+    def arriving(self) -> list[Row]:
+        """The VIFs that are plugged for a guest which a live migration is to bring; the oldest first."""
+        rows = self._select("WHERE state = 'plugged' AND instr(request, '\"destination\"') ORDER BY changed")
+        return [row for row in rows if row.record.request.arriving]
+
     def ids(self) -> set[str]:
         """The VIFs on record, debts among them."""
         return {vif_id for (vif_id,) in self._database.query("SELECT id FROM vif")}
@@ -201,9 +206,13 @@ class Ledger:
         self._database.write(write)
 
     def begin_update(self, row: Row, request: Vif, mark: str) -> Row:
-        """The intent to bring a plugged VIF to another request; the present one is kept until it is done."""
+        """The intent to bring a plugged VIF to another request; the present one, that of ``row``, is kept until
+        it is done."""
         record = msgspec.structs.replace(row.record, state=State.UPDATING, next_request=request)
-        self._set(record, "state = 'updating', next_request = ?, mark = ?", as_json(request), mark)
+        self._set(
+            record, "state = 'updating', next_request = ?, mark = ?, request = ?, vif = ?",
+            as_json(request), mark, as_json(record.request), as_json(record.vif),
+        )  # fmt: skip
         return msgspec.structs.replace(row, record=record, mark=mark)
 
     def update_failed(self, row: Row, error: VifplugError, calls: Iterable[CallRecord]) -> None:
@@ -217,6 +226,10 @@ class Ledger:
             as_json(why),
             calls=calls,
         )
+
+    def expected_anew(self, row: Row) -> None:
+        """Another migration of a guest whose VIF is here already begins: it counts from now on."""
+        self._set(row.record, "mark = NULL")
 
     def begin_unplug(self, row: Row, mark: str) -> Row:
         """The intent to unplug. A debt stays a debt while it is tried again."""

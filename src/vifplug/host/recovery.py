@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
 from ..config import Config
 from ..errors import VifplugError
 from .devices import Devices
@@ -14,6 +16,14 @@ from .pool import side_by_side
 from .residents import end_ownerless
 from .results import Cleared, GcReport, Record, Recovered, State
 from .work import Work
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """A VIF that was plugged for a guest which a live migration is to bring here."""
+
+    record: Record
+    #: whether a guest has its device open; None where that cannot be seen
+    held: bool | None
 
 
 class Recovery:
@@ -35,10 +45,12 @@ class Recovery:
         forgotten, owing = self._all(self.forget, self.lost())
         debts = [record for record in self.debts() if record.id not in owing]
         paid, still_owing = self._all(self.pay, debts)
+        given_up, also_owing = self._all(self._give_up_overdue, self._overdue())
         return GcReport(
             forgotten=forgotten,
             paid=paid,
-            owing={**owing, **still_owing},
+            owing={**owing, **still_owing, **also_owing},
+            given_up=given_up,
             devices=self.remove_orphans(),
             calls=self.prune_calls(),
         )
@@ -96,6 +108,43 @@ class Recovery:
             return [row for row in rows if generation in (None, row.record.generation)]
 
         return self._clear(vif_id, due)
+
+    # --- guests that a live migration was to bring ---------------------------------------------
+
+    def arrivals(self) -> list[Arrival]:
+        """The VIFs whose guest is still to come, those among them that a reboot took."""
+        rows = self._ledger.arriving()
+        links = self._devices.links() if rows else None
+        return [Arrival(record=row.record, held=self._devices.held(row.record.vif, links)) for row in rows]
+
+    def arrival(self, vif_id: str) -> Arrival | None:
+        """One of them; None when it is not, or not any more."""
+        row = self._ledger.current(vif_id)
+        if row is None or row.record.state is not State.PLUGGED or not row.record.request.arriving:
+            return None
+        return Arrival(record=row.record, held=self._devices.held(row.record.vif))
+
+    def give_up(self, record: Record) -> Cleared:
+        """Unplug one of the ``arrivals``, unless a guest has its device, or anything was asked for it since."""
+
+        def due(vif_id: str) -> list[Row]:
+            row = self._ledger.current(vif_id)
+            if row is None or row.record.changed != record.changed or not row.record.request.arriving:
+                return []
+            free = row.record.lost or self._devices.held(row.record.vif) is False
+            return [row] if free else []
+
+        return self._clear(record.id, due)
+
+    def _overdue(self) -> list[Record]:
+        """The arrivals for which nobody need wait any more, as far as can be told without having watched."""
+        latest = time.time() - self._config.daemon.arrival_patience
+        found = [arrival for arrival in self.arrivals() if arrival.held is False]
+        return [arrival.record for arrival in found if arrival.record.changed < latest]
+
+    def _give_up_overdue(self, vif_id: str) -> Cleared:
+        arrival = self.arrival(vif_id)
+        return self.give_up(arrival.record) if arrival is not None else Cleared(id=vif_id, now="nothing")
 
     def _lost(self, vif_id: str) -> list[Row]:
         current = self._ledger.current(vif_id)

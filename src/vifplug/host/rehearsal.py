@@ -6,7 +6,7 @@ from ..errors import VifplugError
 from ..guest import interface_xml
 from ..model import Vif
 from ..script.trust import TrustedScript
-from .changes import How, plan
+from .changes import How, plan, told
 from .devices import Devices, host_address
 from .ledger import Row
 from .results import Planned, Rehearsal, State
@@ -37,7 +37,7 @@ def rehearse(vif: Vif, row: Row | None, devices: Devices, scripts: Scripts) -> R
         steps.append(Planned(name="device", text=_device(vif, devices, replaced=row is None)))
     if script is not None:
         for verb in verbs:
-            asked = row.record.request if verb == "unplug" and row is not None else vif
+            asked = told(verb, row.record.request if row is not None else vif, vif)
             steps.append(_script(scripts, script, verb, asked))
     steps.append(Planned(name="outcome", text="write to the ledger that it is plugged"))
     return Rehearsal(id=vif.id, steps=steps, xml=_xml(vif, script))

@@ -99,7 +99,7 @@ class CallRecord(_Result, frozen=True, kw_only=True):
 
 
 class Plugged(_Result, frozen=True, kw_only=True):
-    """The answer of plug and update."""
+    """The answer of plug, update, repair and activate."""
 
     id: str
     generation: int
@@ -108,6 +108,8 @@ class Plugged(_Result, frozen=True, kw_only=True):
     xml: str
     #: False when the VIF was plugged just so before, and nothing had to be done
     changed: bool
+    #: True when with it this host took the VIF over, at the end of a live migration
+    activated: bool = False
     seconds: float
 
 
@@ -168,6 +170,8 @@ class GcReport(_Result, frozen=True, kw_only=True):
     owing: dict[str, str] = field(default_factory=dict)
     #: devices of this ledger that no VIF owned
     devices: list[str] = field(default_factory=list)
+    #: ids that were plugged for a live migration whose guest did not come, now unplugged
+    given_up: list[str] = field(default_factory=list)
     #: script calls dropped because they are older than the log keeps
     calls: int = 0
 

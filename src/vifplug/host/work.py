@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from ..errors import DeviceFailed, UndoIncomplete, VifplugError
+from ..errors import DeviceFailed, UndoIncomplete, VerbNotSupported, VifplugError
 from ..guest import interface_xml
 from ..model import Vif, fold_reply
 from ..script.marks import Mark, kill_marked
 from ..script.trust import TrustedScript
-from .changes import Change, How, known_by_device, plan
+from .changes import Change, How, arrived, known_by_device, plan, takes_over, told
 from .devices import Devices
 from .ledger import Ledger, Row
 from .residents import end_ownerless
@@ -60,8 +60,12 @@ class Work:
 
         ``owner`` is whose VIF it is once it is changed.
         """
+        takes = takes_over(row.record.request, vif)
         if row.record.error is not None and change.how in (How.RECORD, How.UPDATE):
             row = self._mend(row, script, seconds)
+        if takes:  # the guest is here from now on, whatever the script says to that
+            here = {name: arrived(getattr(row.record, name)) for name in ("request", "vif")}
+            row = msgspec.structs.replace(row, record=msgspec.structs.replace(row.record, **here))
         if owner is not None:
             row = msgspec.structs.replace(row, record=msgspec.structs.replace(row.record, owner=owner))
         self._devices.take_back(row.record.vif)
@@ -72,7 +76,8 @@ class Work:
         with steps.step("intent"):
             row = self._ledger.begin_update(row, vif, Mark.new().to_text())
         try:
-            return self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields, xml)
+            plugged = self._bring_up(row, vif, script, verbs, seconds, steps, log, change.fields, xml)
+            return msgspec.structs.replace(plugged, activated=takes)
         except BaseException as error:
             _stop_if_interrupted(row, error)
             self._put_back(row, script, verbs, steps, log, error, change.fields)
@@ -135,12 +140,12 @@ class Work:
         reply = {} if "plug" in verbs else _still_true(row.reply, changes)
         if script is not None:
             for verb in verbs:
-                asked = row.record.request if verb == "unplug" else vif
-                with steps.step(f"script {verb}", script.path):
+                asked = told(verb, row.record.request, vif)
+                with steps.step(f"script {verb}", script.path), _unless_it_has_none(verb):
                     answer = self._scripts.call(
                         script, verb, row, asked, log, seconds=seconds, changes=changes
                     )
-                reply.update(answer.get("vif", {}))
+                    reply.update(answer.get("vif", {}))
         with steps.step("reply"):
             shown = fold_reply(vif, reply)
         with steps.step("verify", shown.devname):
@@ -161,8 +166,8 @@ class Work:
         master = self._devices.settle(shown)
         if master is not None or row.master is None:
             return master
-        if changes:  # only a script that was asked can mean it
-            return None if verbs else row.master
+        if changes:  # only a script that was asked for it can mean it
+            return None if set(verbs) - {"activate"} else row.master
         if self._devices.drift(shown, row.master):
             raise DeviceFailed(
                 f"{row.master}, on which {shown.devname} was plugged, is gone, or does not have it any more, and "
@@ -224,8 +229,10 @@ class Work:
                 self._devices.ensure(_with_mtu(row.record.vif, changes))
         if script is not None and new is not None and new != old:
             for verb in verbs:
+                if verb == "activate":  # which nothing undoes: the guest is here
+                    continue
                 with _noted(failures), steps.step(f"undo script {verb}", script.path):
-                    self._scripts.call(script, verb, row, new if verb == "unplug" else old, log)
+                    self._scripts.call(script, verb, row, told(verb, new, old), log)
         if failures:
             _add(error, f"and going back failed too ({'; '.join(failures)}); see 'vifplug check {old.id}'")
         kept = (
@@ -281,9 +288,10 @@ def _final_xml(vif: Vif, script: TrustedScript | None) -> str | None:
 
 def verbs_for(change: Change, script: TrustedScript | None) -> list[str]:
     """What the script is called for to carry out a change on a live VIF."""
-    if script is None or change.how is How.RECORD:
+    if script is None:
         return []
-    return {How.SAME: ["plug"], How.UPDATE: ["update"], How.REPLUG: ["unplug", "plug"]}[change.how]
+    verbs = {How.SAME: ["plug"], How.RECORD: [], How.UPDATE: ["update"], How.REPLUG: ["unplug", "plug"]}
+    return verbs[change.how] + (["activate"] if change.activates else [])
 
 
 def _with_mtu(vif: Vif, changes: Sequence[str]) -> Vif:
@@ -301,6 +309,16 @@ def _stop_if_interrupted(row: Row, error: BaseException) -> None:
     """Ctrl-C ends our wait for a script, not the script."""
     if not isinstance(error, Exception) and row.mark:
         kill_marked(Mark.from_text(row.mark))
+
+
+@contextlib.contextmanager
+def _unless_it_has_none(verb: str) -> Iterator[None]:
+    """A script need not have an activate."""
+    try:
+        yield
+    except VerbNotSupported:
+        if verb != "activate":
+            raise
 
 
 @contextlib.contextmanager

@@ -374,6 +374,12 @@ class Vif(_Common, frozen=True, kw_only=True):
     def type(self) -> VifType:
         return VifType(self.shape.__struct_config__.tag)  # type: ignore[arg-type]
 
+    @property
+    def arriving(self) -> bool:
+        """Whether its guest is expected here by a live migration, and nobody has said yet that it came."""
+        migration = self.migration
+        return migration is not None and migration.role == "destination" and migration.phase != "done"
+
     def __post_init__(self) -> None:
         virtio = self.model in ("virtio", "virtio-transitional", "virtio-non-transitional")
         if self.queues > 1 and isinstance(self.shape, Hostdev | User):

@@ -62,6 +62,25 @@ def lost(place: Place) -> Findings:
         yield ok("no VIF was lost by a reboot")
 
 
+@check("vifs", "arrivals", "VIFs that were plugged for a live migration, and of whose guest nobody has heard")
+def arrivals(place: Place) -> Findings:
+    waiting = [vif for vif in place.records.current if vif.arriving and vif.boot_id == place.boot_id]
+    patience = place.config.daemon.arrival_patience
+    overdue = [vif for vif in waiting if vif.changed < time.time() - patience]
+    if overdue:
+        yield warning(
+            f"{many(len(overdue), 'VIF')} waiting for a guest for more than {patience:g} s: {_short(overdue)}",
+            why="nobody has said whether the migration succeeded, so the network may not take these for this host's;"
+            " vifplugd gives up those whose device is seen to be free",
+            do="where the guest runs here: vifplug activate ID; where it does not: vifplug unplug ID",
+            items=_ids(overdue),
+        )
+    elif waiting:
+        yield ok(f"{many(len(waiting), 'VIF')} waiting for a guest that is migrating here")
+    else:
+        yield ok("no VIF waits for a guest to migrate here")
+
+
 @check("vifs", "unfinished", "Verbs that have begun and not ended")
 def unfinished(place: Place) -> Findings:
     begun = [vif for vif in place.records.vifs if vif.at_work]
