@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeping import PATIENCE, Kept, kept
 from daemons import ask
+from keeping import PATIENCE, Kept, kept
 from served import Served
 from taker import Taker
 from vifplug.config import Daemon
