@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from neutron.db import models_v2
@@ -14,7 +15,9 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 from neutron_lib.plugins.ml2 import api
-from sqlalchemy import and_
+from sqlalchemy import and_, or_
+
+from . import plain
 
 #: what changes on a port without any meaning for its details
 _INDIFFERENT = {"status", "updated_at", "revision_number", "name", "description", "tags"}
@@ -56,7 +59,7 @@ def contexts(
     """A PortContext for each binding, active or not, that a driver made in a network or of some ports."""
     binding, level = models.PortBinding, models.PortBindingLevel
     with db_api.CONTEXT_READER.using(plugin_context) as session:
-        query = _of_driver(session.query(binding.port_id, binding.host), driver)
+        query = _of_drivers(session.query(binding.port_id, binding.host), [driver])
         if network_id is not None:
             query = query.filter(models_v2.Port.network_id == network_id)
         if port_ids is not None:
@@ -70,15 +73,50 @@ def contexts(
 
 
 def left_down(plugin_context: Any, driver: str) -> set[tuple[str, str]]:
-    """Port and host of each active binding of a driver's whose port is DOWN and should be up."""
+    """Port and host of each active binding of a driver's whose port is DOWN, should be up, and has no agent that
+    says so."""
     binding, port = models.PortBinding, models_v2.Port
     with db_api.CONTEXT_READER.using(plugin_context) as session:
-        query = _of_driver(session.query(binding.port_id, binding.host), driver).filter(
+        columns = session.query(binding.port_id, binding.host, binding.vif_details)
+        query = _of_drivers(columns, [driver]).filter(
             binding.status == constants.ACTIVE,
             port.status == constants.PORT_STATUS_DOWN,
             port.admin_state_up.is_(True),
         )
-        return {(port_id, host) for port_id, host in query.distinct().all()}
+        found = query.distinct().all()
+    return {(port_id, host) for port_id, host, details in found if not _is_plain(details)}
+
+
+def on_host(
+    plugin_context: Any,
+    drivers: Collection[str],
+    host: str,
+    *,
+    ports: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int,
+) -> tuple[list[Any], str | None]:
+    """A PortContext for each binding, active or not, that some drivers made on a host for its agent to plug.
+
+    ``ports``: ids of ports, or the first characters of them; None: all, ordered by id, those ``after`` one, ``limit``
+    at most. With what to ask for next (``after``), or None at the end.
+    """
+    binding = models.PortBinding
+    with db_api.CONTEXT_READER.using(plugin_context) as session:
+        query = _of_drivers(session.query(binding.port_id, binding.vif_details), drivers)
+        query = query.filter(binding.host == host).order_by(binding.port_id)
+        if ports is not None:
+            query = query.filter(or_(*(binding.port_id.startswith(each, autoescape=True) for each in ports)))
+        if after is not None:
+            query = query.filter(binding.port_id > after)
+        found = query.distinct().limit(limit + 1).all()
+    plugin = directory.get_plugin()
+    page = [
+        _context(plugin, plugin_context, port_id, host)
+        for port_id, details in found[:limit]
+        if _is_plain(details)
+    ]
+    return [each for each in page if each is not None], found[limit - 1][0] if len(found) > limit else None
 
 
 def notify(context: Any) -> None:
@@ -93,13 +131,19 @@ def notify(context: Any) -> None:
     )
 
 
-def _of_driver(query: Any, driver: str) -> Any:
+def _is_plain(details: Any) -> bool:
+    """As the column has them: JSON text, which later releases turn into an object by themselves."""
+    found = json.loads(details or "{}") if isinstance(details, str) or details is None else details
+    return plain.read("", found).plain
+
+
+def _of_drivers(query: Any, drivers: Collection[str]) -> Any:
     binding, level, port = models.PortBinding, models.PortBindingLevel, models_v2.Port
     same = and_(level.port_id == binding.port_id, level.host == binding.host)
     return (
         query.join(level, same)
         .join(port, port.id == binding.port_id)
-        .filter(level.driver == driver, binding.vif_type.notin_(portbindings.VIF_UNPLUGGED_TYPES))
+        .filter(level.driver.in_(drivers), binding.vif_type.notin_(portbindings.VIF_UNPLUGGED_TYPES))
     )
 
 

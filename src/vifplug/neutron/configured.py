@@ -42,5 +42,6 @@ class ConfiguredMechanismDriver(VifplugMechanismDriver):
                     details=template.fill(rule.details, known),
                     min_version=rule.min_version,
                     port_filter=rule.port_filter,
+                    via_agent=rule.via_agent,
                 )
         return None

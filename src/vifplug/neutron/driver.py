@@ -28,7 +28,7 @@ from oslo_config import cfg
 from oslo_serialization import jsonutils
 
 from ..model import VifType
-from . import bound, fitness, options, qos, report, status
+from . import bound, fitness, options, plain, qos, report, rpc, rpc_server, status
 from .plan import Plan, Refused, read, vif_details
 
 _LOG = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class VifplugMechanismDriver(api.MechanismDriver):
     min_version: str | None = None
     #: whether the script, or the backend, enforces security groups itself
     port_filter: bool = False
+    #: whether ports are bound only where the host agent plugs
+    via_agent: bool = False
     #: "l2": a port needs no address to be bound
     connectivity: str = "l2"
 
@@ -88,6 +90,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
             details=self.details(context, segment),
             min_version=self.min_version,
             port_filter=self.port_filter,
+            via_agent=self.via_agent,
         )
 
     # --- called by ML2 --------------------------------------------------------------------------
@@ -97,6 +100,12 @@ class VifplugMechanismDriver(api.MechanismDriver):
         options.register(cfg.CONF)
         qos.register(self)
         self._reconciler = status.Reconciler(self)
+        self._agents = rpc.Agents()
+        rpc_server.register()
+
+    def start_rpc_listeners(self) -> Sequence[Any]:
+        """Called by ML2 in each process that answers agents."""
+        return rpc_server.start()
 
     def bind_port(self, context: Any) -> None:
         reasons: list[str] = []
@@ -105,11 +114,13 @@ class VifplugMechanismDriver(api.MechanismDriver):
                 plan = self.plan(context, segment)
                 if plan is None:
                     continue
-                found = self._checked(context, plan, segment)
+                vif_type, found = self._checked(context, plan, segment)
             except Refused as refused:
                 reasons.append(refused.message)
                 continue
-            context.set_binding(segment[api.ID], str(plan.vif_type), found)
+            context.set_binding(segment[api.ID], vif_type, found)
+            if plain.read(vif_type, found).vif_type == VifType.VHOSTUSER:
+                self._agents.look(bound.request(context), context.host, context.current["id"])
             return
         if reasons:
             self._tell(context, "; ".join(dict.fromkeys(reasons)))
@@ -127,6 +138,9 @@ class VifplugMechanismDriver(api.MechanismDriver):
         if self.is_bound(context):
             self._reconciler.start()  # Neutron before 2024.2 does not tell a process of the API that it has begun
             status.settle(context)
+        left = context.original_host if context.original_host != context.host else None
+        if left and plain.read("", context.original_vif_details or {}).plain:
+            self._agents.look(bound.request(context), left, context.current["id"])
 
     def update_network_postcommit(self, context: Any) -> None:
         if context.current.get("mtu") != context.original.get("mtu") or (
@@ -154,11 +168,12 @@ class VifplugMechanismDriver(api.MechanismDriver):
         The VIF's type and script stay as they were bound, and so do the details where new ones would be refused.
         """
         old, segment = context.vif_details, context.bottom_bound_segment
+        meant = plain.read(context.vif_type, old)
         try:
             plan = self.plan(context, segment)
-            if plan is None or plan.vif_type != context.vif_type:
+            if plan is None or plan.vif_type != meant.vif_type:
                 return False
-            new = self._details(context, plan)
+            _, new = self._written(context, plan, plain_words=meant.plain)
         except Refused as refused:
             _LOG.warning(
                 "Port %s keeps its details: what they would be now is refused: %s",
@@ -166,7 +181,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
                 refused,
             )
             return False
-        if plan.plug_script != old.get("vif_plug_script") or new == old:
+        if plan.plug_script != meant.details.get("vif_plug_script") or new == old:
             return False
         bound.keep_details(context, new)
         return True
@@ -196,26 +211,26 @@ class VifplugMechanismDriver(api.MechanismDriver):
             if not allowed or segment[api.ID] in allowed:
                 yield segment
 
-    def _checked(self, context: Any, plan: Plan, segment: Mapping[str, Any]) -> dict[str, Any]:
-        """The plan's vif_details. Raises Refused where the host could not plug them."""
-        fitness.check(
+    def _checked(self, context: Any, plan: Plan, segment: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The plan's vif_type and vif_details. Raises Refused where the host could not plug them."""
+        by_agent = fitness.check(
             plan,
             segment.get(api.PHYSICAL_NETWORK),
             context.host,
             context.host_agents(report.AGENT_TYPE),
             require_report=cfg.CONF[options.GROUP].require_report,
         )
-        return self._details(context, plan)
+        return self._written(context, plan, plain_words=by_agent)
 
-    def _details(self, context: Any, plan: Plan) -> dict[str, Any]:
+    def _written(self, context: Any, plan: Plan, *, plain_words: bool) -> tuple[str, dict[str, Any]]:
         own: dict[str, Any] = {portbindings.VIF_DETAILS_CONNECTIVITY: self.connectivity}
         if mtu := context.network.current.get("mtu"):
             own["mtu"] = mtu
         if bandwidth := qos.bandwidth(context):
             own["bandwidth"] = bandwidth
         found = vif_details(plan, own)
-        read(context.current, plan.vif_type, found)
-        return found
+        vif = read(context.current, plan.vif_type, found)
+        return plain.write(vif, found) if plain_words else (str(plan.vif_type), found)
 
     def _tell(self, context: Any, reason: str) -> None:
         """Say why a port is not bound: in the log, and on the port itself if no other driver binds it.

@@ -21,15 +21,23 @@ def check(
     agents: Sequence[Mapping[str, Any]],
     *,
     require_report: bool,
-) -> None:
-    """Raises Refused with the reason. ``agents`` are Neutron's records of ``report.AGENT_TYPE`` on the host."""
+) -> bool:
+    """Whether the host's agent plugs there. Raises Refused with the reason why it cannot be plugged there.
+
+    ``agents`` are Neutron's records of ``report.AGENT_TYPE`` on the host.
+    """
     if not agents:
+        if plan.via_agent:
+            raise Refused(
+                f"host {host} has no {reports.AGENT_TYPE!r}, and via_agent asks for one; start "
+                "vifplug-neutron-agent there"
+            )
         if require_report:
             raise Refused(
                 f"host {host} has reported no plug scripts (no {reports.AGENT_TYPE!r} there), and "
                 "[ml2_vifplug] require_report asks for it"
             )
-        return
+        return False
     agent = agents[0]  # Neutron keeps one of a type for each host
     if not agent["alive"]:
         raise Refused(
@@ -42,9 +50,15 @@ def check(
         report = reports.read(agent["configurations"])
     except ValueError as error:
         raise Refused(f"what host {host} reported cannot be read: {error}") from None
+    if plan.via_agent and not report.reports_status:
+        raise Refused(
+            f"the {reports.AGENT_TYPE!r} of host {host} only reports (plugs = false there), and via_agent asks for one "
+            "that plugs"
+        )
     _check_host(plan, physical_network, host, report)
     if plan.plug_script is not None:
         _check_script(plan, plan.plug_script, host, report)
+    return report.reports_status
 
 
 def _check_host(plan: Plan, physical_network: str | None, host: str, report: reports.Report) -> None:

@@ -63,6 +63,12 @@ RULE_OPTIONS = [
     cfg.BoolOpt(
         "port_filter", default=False, help="Whether the script itself enforces the port's security groups."
     ),
+    cfg.BoolOpt(
+        "via_agent",
+        default=False,
+        help="Bind ports only on hosts where the host agent (vifplug-neutron-agent) plugs. By default they are bound "
+        "for the agent where it plugs, and elsewhere for nova-compute with vifplug's os-vif plugin.",
+    ),
 ]
 
 
@@ -78,6 +84,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     details: dict[str, Any]
     min_version: str | None
     port_filter: bool
+    via_agent: bool
 
     def matches(self, vnic_type: str, segment: Mapping[str, Any]) -> bool:
         return (

@@ -31,6 +31,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     #: the oldest version of the script that does
     min_version: str | None = None
     port_filter: bool = False
+    #: bind it only where the host agent plugs
+    via_agent: bool = False
 
 
 def vif_details(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +41,12 @@ def vif_details(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     details = {"port_filter": plan.port_filter} | dict(facts) | dict(plan.details)
     if plan.plug_script is not None:
         details["vif_plug_script"] = plan.plug_script
+    check_size(details)
+    return details
+
+
+def check_size(details: Mapping[str, Any]) -> None:
+    """Raises Refused for vif_details that Neutron cannot keep."""
     try:
         size = len(json.dumps(details))  # as oslo's jsonutils does: ASCII, so characters are bytes
     except (TypeError, ValueError) as error:
@@ -51,7 +59,6 @@ def vif_details(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
             f'the largest of them is "{largest}" with {parts[largest]}',
             field="vif_details",
         )
-    return details
 
 
 def read(port: Mapping[str, Any], vif_type: VifType, details: Mapping[str, Any]) -> Vif:

@@ -24,7 +24,7 @@ from neutron_lib.callbacks import events, registry, resources
 from neutron_lib.plugins import directory
 from oslo_config import cfg
 
-from . import bound, options, report
+from . import bound, options, plain, report
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
 
 
 def settle(context: Any) -> None:
-    """A bound port is ACTIVE, unless it is disabled or its host's agent has the say."""
+    """A bound port is ACTIVE, unless it is disabled or the agent that plugs it has the say."""
     port = context.current
     if port["device_owner"] == constants.DEVICE_OWNER_DVR_INTERFACE:
         return  # bound on many hosts at once; Neutron's router agents have the say
     up = port["status"] == constants.PORT_STATUS_ACTIVE
-    if up == port["admin_state_up"] or _agent_reports(bound.request(context), context.host):
+    if up == port["admin_state_up"] or plain.read(context.vif_type, context.vif_details).plain:
         return
     if up:
         _update(context, constants.PORT_STATUS_DOWN)
@@ -77,16 +77,10 @@ def reconcile(driver: Any) -> int:
     if left:
         time.sleep(_A_MOMENT)
         left &= bound.left_down(context, name)
-    found = 0
-    reporting: dict[str, bool] = {}
     for port_id, host in left:
-        if host not in reporting:
-            reporting[host] = _agent_reports(context, host)
-        if not reporting[host]:
-            found += 1
-            _LOG.info("Port %s is bound on host %s and was left DOWN: bringing it up", port_id, host)
-            _bring_up(context, port_id)
-    return found
+        _LOG.info("Port %s is bound on host %s and was left DOWN: bringing it up", port_id, host)
+        _bring_up(context, port_id)
+    return len(left)
 
 
 class Reconciler:

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from ...errors import VifplugError
 from .server import Neutron
@@ -25,6 +26,8 @@ def main() -> int:
     )
     parser.add_argument("--segment", metavar="NUMBER", type=int, help="VLAN or VNI")
     parser.add_argument("--subnet", metavar="CIDR", default="192.0.2.0/24", help="default: %(default)s")
+    parser.add_argument("--address", help="the port's in the subnet; default: any")
+    parser.add_argument("--mac", help="the port's; default: any")
     parser.add_argument("--host", default="compute-1", help="where the port is bound; default: %(default)s")
     parser.add_argument("--vnic-type", metavar="TYPE", default="normal", help="default: %(default)s")
     chosen = parser.parse_args()
@@ -36,7 +39,10 @@ def main() -> int:
                 segmentation_id=chosen.segment,
                 cidr=chosen.subnet,
             )
-            port = neutron.port(network, chosen.host, vnic_type=chosen.vnic_type)
+            fields: dict[str, Any] = {"mac_address": chosen.mac} if chosen.mac else {}
+            if chosen.address:
+                fields["fixed_ips"] = [{"ip_address": chosen.address}]
+            port = neutron.port(network, chosen.host, vnic_type=chosen.vnic_type, **fields)
     except VifplugError as error:
         print(error.message, file=sys.stderr)  # noqa: T201 (a command)
         return error.exit_status

@@ -1,0 +1,86 @@
+"""``vifplug-neutron-agent``: start, and run until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from ...errors import ConfigError, VifplugError
+
+_LOG = logging.getLogger(__name__)
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+#: seconds that stopping may take
+_GOODBYE = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command. Ends with a status of sysexits.h where the configuration is wrong."""
+    # every thread that is started from here on leaves them to this one
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    try:
+        _configure(list(sys.argv[1:] if arguments is None else arguments))
+        from oslo_config import cfg
+
+        from .agent import Agent
+
+        agent = Agent(cfg.CONF)
+        agent.start()
+    except VifplugError as error:
+        sys.stderr.write(f"vifplug-neutron-agent: {error}\n")
+        sys.exit(error.exit_status)
+    signal.sigwait(_STOP)
+    _LOG.info("Stopping; what is plugged stays plugged")
+    ending = threading.Thread(target=agent.stop, daemon=True)
+    ending.start()
+    ending.join(_GOODBYE)
+    logging.shutdown()
+    os._exit(0)  # not held up by threads that wait for a message bus that is away
+
+
+def _configure(arguments: list[str]) -> None:
+    """Read the configuration files and set up logging and RPC. Raises ConfigError."""
+    try:
+        from neutron.common import config
+        from oslo_config import cfg
+        from oslo_messaging.exceptions import MessagingException
+        from oslo_messaging.transport import DriverLoadFailure
+    except ImportError as error:
+        raise ConfigError(
+            f"the host agent needs Neutron's Python modules ({error}): install it where Neutron is, or "
+            "'pip install vifplug[agent]'"
+        ) from None
+
+    from . import options
+
+    register = getattr(config, "register_common_config_options", None)  # since 2023.1; before, at import
+    if register is not None:
+        register()
+    options.register(cfg.CONF)
+    try:
+        config.init(arguments, prog="vifplug-neutron-agent")
+        config.setup_logging()
+        _check()
+    except cfg.ConfigFilesNotFoundError as error:
+        raise ConfigError(f"no such configuration file: {', '.join(error.config_files)}") from None
+    except (cfg.Error, DriverLoadFailure, MessagingException, ValueError) as error:
+        raise ConfigError(f"the configuration cannot be used: {error}") from None
+
+
+def _check() -> None:
+    """What is given, and cannot be meant."""
+    from oslo_config import cfg
+
+    from .options import GROUP
+
+    if not cfg.CONF.transport_url:
+        raise ConfigError(
+            "transport_url is not set: give --config-file with the neutron.conf of this cloud, whose [DEFAULT] has it"
+        )
+    for name in cfg.CONF[GROUP].physical_networks or ():
+        if not name.strip():
+            raise ConfigError(f"[{GROUP}] physical_networks has an empty name")
