@@ -198,6 +198,53 @@ class UndoIncomplete(HostError):
     exit_status = 75
 
 
+# --- guests --------------------------------------------------------------------------------
+
+
+class GuestError(HostError):
+    """Something between vifplug and who runs the guests: libvirt or QEMU."""
+
+
+class LibvirtUnreachable(GuestError):
+    """libvirt does not answer, or Python's binding to it is missing."""
+
+    code = "libvirt_unreachable"
+    exit_status = 69
+
+
+class LibvirtRefused(GuestError):
+    """libvirt would not do what was asked; its own words are in the message."""
+
+    code = "libvirt_refused"
+
+
+class NoSuchDomain(GuestError):
+    """libvirt knows no domain of this name, UUID or number."""
+
+    code = "no_such_domain"
+    exit_status = 66
+
+
+class QemuUnreachable(GuestError):
+    """Nobody speaks QMP at the socket, or the connection broke off."""
+
+    code = "qemu_unreachable"
+    exit_status = 69
+
+
+class QemuRefused(GuestError):
+    """QEMU would not do what was asked; its own words are in the message."""
+
+    code = "qemu_refused"
+
+
+class GuestHolds(GuestError):
+    """The guest did not let go of its device: the VIF stays plugged."""
+
+    code = "guest_holds"
+    exit_status = 75
+
+
 # --- vifplugd ------------------------------------------------------------------------------
 
 
