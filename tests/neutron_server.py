@@ -83,6 +83,8 @@ class NeutronServer:
         self.log = folder / "neutron.log"
         self._socket = folder / "api"
         self._process: subprocess.Popen[bytes] | None = None
+        #: words of a command in which it runs
+        self.within: list[str] = []
         paste = Path(sys.prefix, "etc/neutron/api-paste.ini").read_text()
         (folder / "api-paste.ini").write_text(paste.replace(" authtoken ", " "))
         (folder / "neutron.conf").write_text(_CONFIG.format(folder=folder, drivers=drivers) + config)
@@ -104,7 +106,7 @@ class NeutronServer:
         )
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, _SERVE, self._socket], stdout=log, stderr=log, env=environ, cwd="/"
+                [*self.within, sys.executable, _SERVE, self._socket], stdout=log, stderr=log, env=environ, cwd="/"
             )
         return self._process
 
