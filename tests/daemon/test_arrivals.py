@@ -271,3 +271,10 @@ def test_grace_begins_when_the_guest_lets_go_and_ends_when_it_takes_again() -> N
     assert leases.left(arrival(held=None))[0] == math.inf
     leases.keep([])
     assert leases.left(arrival())[1] == NOBODY_CAME
+
+
+def test_a_guest_that_was_only_heard_of_counts_unless_the_vif_was_asked_for_again_since() -> None:
+    leases = Leases(Daemon(), lambda: 1010.0)
+    leases.took([ID])
+    assert leases.left(arrival())[1] == LET_GO
+    assert leases.left(arrival(changed=1020.0))[1] == NOBODY_CAME

@@ -37,6 +37,9 @@ found = nova_side.config(vif, instance)
 assert type(found).__name__ == "LibvirtConfigGuestInterface", type(found)  # Nova's own
 print(found.to_xml())
 for verb in sys.argv[2:]:
+    if verb == "migrating":
+        instance.host, instance.task_state = "elsewhere", "migrating"
+        continue
     try:
         getattr(nova_side.driver(), verb)(instance, vif)
     except Exception as error:
@@ -105,6 +108,14 @@ def test_nova_itself_converts_and_vifplugd_plugs(patched: Path, world: World) ->
         assert request["network"]["subnets"][0]["gateway"] == "10.0.0.1"
         done = run(patched, "-c", _PLUG, served.socket, "unplug")
         assert links() == {} and world.asked() == ["plug", "unplug"], done.stderr
+
+
+@pytest.mark.real_root
+def test_a_migration_s_destination_is_known_as_such(patched: Path, world: World) -> None:
+    with Served.of(world) as served:
+        done = run(patched, "-c", _PLUG, served.socket, "migrating", "plug")
+        assert done.returncode == 0, done.stderr
+        assert world.requests()[0]["migration"] == {"role": "destination", "phase": "prepare"}
 
 
 @pytest.mark.real_root

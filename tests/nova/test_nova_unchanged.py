@@ -11,6 +11,7 @@ import os_vif
 import pytest
 from nova.network import neutron as nova_neutron
 from nova.network import os_vif_util
+from nova.virt.libvirt import driver as nova_driver
 from nova.virt.libvirt import guest as nova_guest
 from nova.virt.libvirt import vif as nova_vif
 
@@ -85,6 +86,7 @@ def test_names_signatures_and_documentation_of_nova_s_functions_stay() -> None:
         (nova_vif.LibvirtGenericVIFDriver, "_unplug_os_vif"),
         (nova_guest.Guest, "get_interface_by_cfg"),
         (nova_neutron.API, "_nw_info_build_network"),
+        (nova_driver.LibvirtDriver, "post_live_migration_at_destination"),
     ):
         met = getattr(owner, name)
         original = met.__vifplug_original__

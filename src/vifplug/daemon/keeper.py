@@ -187,6 +187,7 @@ class Keeper:
 
     def _heard(self, changes: list[LinkChange]) -> None:
         try:
+            self._arrivals.took(self._host.drifts.taken(changes))
             concerned = self._host.drifts.concerned(changes)
         except Exception:
             self._again("compare", FIRST)

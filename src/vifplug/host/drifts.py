@@ -57,6 +57,12 @@ class Drifts:
                 names.update(link.name for link in sides)
         return ids | self._ledger.on_devices(names) if names else ids
 
+    def taken(self, changes: Iterable[LinkChange]) -> set[str]:
+        """The VIFs of whose taps a process had one open before or after these changes."""
+        sides = [link for change in changes for link in (change.before, change.after) if link is not None]
+        found = [self._devices.vif_of(link) for link in sides if link.carrier]
+        return {vif_id for vif_id in found if vif_id is not None}
+
     def other_name(self, vif_id: str, name: str, links: Iterable[Link]) -> str | None:
         """What the device ``name`` that was made for a VIF is called now; None when it is not among these."""
         return next(

@@ -1,4 +1,4 @@
-"""Where Nova is met: six functions of its own, each left as it is for every VIF that is not ours.
+"""Where Nova is met: seven functions of its own, each left as it is for every VIF that is not ours.
 
 =============================================  ==============================================================
 nova.network.os_vif_util.nova_to_osvif_vif     makes a VIFPlugScript of our VIFs
@@ -9,6 +9,8 @@ nova.virt.libvirt.guest.Guest                  finds our interface in a guest, t
   .get_interface_by_cfg
 nova.network.neutron.API                       lets a binding of type bridge pass, which Nova gave up in
   ._nw_info_build_network                      release 34 for all, plug script or not
+LibvirtDriver                                  has VIFs activated when their guest has migrated here
+  .post_live_migration_at_destination
 =============================================  ==============================================================
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import nova.conf
+from nova.compute import task_states
 from nova.network import model, os_vif_util
 
 from nova import exception
@@ -35,9 +38,13 @@ _PLUGIN = "vifplug"
 #: the attribute of a function of ours that holds the one of Nova's that it stands before
 _NOVAS = "__vifplug_original__"
 
+Activate = Callable[[list[str]], None]
 
-def install(*, allow_untested: bool) -> None:
+
+def install(*, allow_untested: bool, activate: Activate) -> None:
     """Meet Nova, unless that is done already or its compute driver is another than libvirt.
+
+    ``activate``: tells vifplugd that the guest of these VIFs (their ids) is on this host now.
 
     Where this Nova is not one that vifplug knows, our VIFs are refused with the reason, and it is in the log:
     nova-compute itself starts, and all other VIFs are as before.
@@ -58,6 +65,7 @@ def install(*, allow_untested: bool) -> None:
         return
 
     from nova.network import neutron
+    from nova.virt.libvirt import driver as libvirt_driver
     from nova.virt.libvirt import guest, vif
 
     _replace(os_vif_util, "nova_to_osvif_vif", _converting)
@@ -66,6 +74,11 @@ def install(*, allow_untested: bool) -> None:
     _replace(vif.LibvirtGenericVIFDriver, "_plug_os_vif", _plugging)
     _replace(vif.LibvirtGenericVIFDriver, "_unplug_os_vif", _unplugging)
     _replace(guest.Guest, "get_interface_by_cfg", _finding)
+    _replace(
+        libvirt_driver.LibvirtDriver,
+        "post_live_migration_at_destination",
+        lambda original: _arriving(original, activate),
+    )
 
 
 def _replace(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
@@ -142,6 +155,7 @@ def _plugging(original: Any) -> Any:
                 vif.binding = _with_guest(
                     self, instance, vif, instance.image_meta, instance.flavor, virt_type
                 )
+            vif.vifplug_migration = _migration_of(instance)
             return original(self, instance, vif)
         except exception.InternalError as error:
             reason = _cause(error)
@@ -189,6 +203,26 @@ def _building_network(original: Any) -> Any:
     return _nw_info_build_network
 
 
+def _arriving(original: Any, activate: Activate) -> Any:
+    def post_live_migration_at_destination(  # noqa: PLR0917 (Nova's)
+        self: Any,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_migration: bool = False,
+        block_device_info: Any = None,
+    ) -> Any:
+        try:
+            return original(self, context, instance, network_info, block_migration, block_device_info)
+        finally:  # the guest is here, whatever else went wrong
+            try:
+                activate([vif["id"] for vif in network_info if bindings.is_ours(vif)])
+            except Exception:  # nothing here may fail Nova's migration
+                _LOG.exception("vifplugd was not told that the guest of %s is here", instance.uuid)
+
+    return post_live_migration_at_destination
+
+
 # --- what they share ------------------------------------------------------------------------------
 
 
@@ -204,6 +238,15 @@ def _with_guest(  # noqa: PLR0917 (all of them Nova's)
     designer.set_vif_bandwidth_config(conf, flavor)
     bindings.add_guest(found, conf, _CONF.libvirt.tx_queue_size)
     return found
+
+
+def _migration_of(instance: Any) -> dict[str, str] | None:
+    """The part that this host plays in a live migration of the guest: Nova plugs at the destination while the
+    instance is still another host's (ComputeManager.pre_live_migration)."""
+    told = [getattr(instance, name) for name in ("task_state", "host") if instance.obj_attr_is_set(name)]
+    if len(told) < 2 or told[0] != task_states.MIGRATING or told[1] in (None, _CONF.host):
+        return None
+    return {"role": "destination", "phase": "prepare"}
 
 
 def _read(binding: dict[str, Any]) -> Vif:

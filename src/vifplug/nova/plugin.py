@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from functools import partial
 from typing import Any
 
 from os_vif import objects
@@ -56,7 +58,7 @@ class VifplugPlugin(osv_plugin.PluginBase):  # type: ignore[misc,unused-ignore] 
         if "nova" in sys.modules:  # os-vif has other users, which bring VIFPlugScript objects of their own
             from . import hooks
 
-            hooks.install(allow_untested=config.allow_untested_nova)
+            hooks.install(allow_untested=config.allow_untested_nova, activate=self.activate)
 
     def describe(self) -> Any:
         found = [
@@ -97,6 +99,21 @@ class VifplugPlugin(osv_plugin.PluginBase):  # type: ignore[misc,unused-ignore] 
             return
         for note in answer.notes:
             _LOG.warning("VIF %s: %s", vif.id, note)
+
+    def activate(self, vif_ids: list[str]) -> None:
+        """The guest of these VIFs has migrated to this host. What cannot be said now the next plug says."""
+        ends = time.monotonic() + self.config.patience
+        for vif_id in vif_ids:
+            try:
+                left = max(0.0, ends - time.monotonic())
+                persistently(partial(self._client.activate, vif_id), left)
+            except VifplugError as error:
+                _LOG.error(
+                    "VIF %s: its guest is on this host, and vifplugd or the plug script could not be told so: %s"
+                    " - the next start of nova-compute tells it, or 'vifplug activate'",
+                    vif_id,
+                    error,
+                )
 
     def _check_same_guest(self, vif_id: str, instance_id: str, error: VifInUse) -> None:
         """A change that waits for its guest's end is fine; another guest's device is not."""

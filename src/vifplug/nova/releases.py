@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from nova.network import neutron, os_vif_util
-from nova.virt.libvirt import designer, guest, vif
+from nova.virt.libvirt import designer, driver, guest, vif
 
 #: major versions: 29 is 2024.1 (Caracal)
 TESTED = range(29, 35)
@@ -31,6 +31,11 @@ _MET: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     ),
     (designer, "set_vif_bandwidth_config", ("conf", "flavor")),
     (guest.Guest, "get_interface_by_cfg", ("self", "cfg", "from_persistent_config")),
+    (
+        driver.LibvirtDriver,
+        "post_live_migration_at_destination",
+        ("self", "context", "instance", "network_info", "block_migration", "block_device_info"),
+    ),
 )
 
 

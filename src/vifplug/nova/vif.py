@@ -56,8 +56,13 @@ def is_plugged_by_script(vif: Any) -> bool:
 
 
 def binding_of(vif: Any) -> dict[str, Any]:
-    """The port binding of one of ours, as far as the object knows it."""
-    return vif.binding if isinstance(vif, VIFPlugScript) else _of_generic(vif)
+    """The port binding of one of ours, as far as the object knows it.
+
+    ``vifplug_migration``, which ``hooks`` sets, is no field of the object: it is of this moment alone.
+    """
+    found = vif.binding if isinstance(vif, VIFPlugScript) else _of_generic(vif)
+    migration = getattr(vif, "vifplug_migration", None)
+    return found | ({"migration": migration} if migration else {})
 
 
 def _of_generic(vif: Any) -> dict[str, Any]:
