@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from neutron_server import NeutronServer, copy_tables, eventually
+from neutron_server import MAKE_TABLES, NeutronServer, eventually
 from vifplug.client import Client
 from world import RECORDER
 
@@ -35,9 +35,8 @@ rpc_workers = 1
 rpc_state_report_workers = 0
 rpc_response_timeout = 5
 agent_down_time = 4
-debug = true
 [database]
-connection = sqlite:///{folder}/neutron.sqlite?timeout=60
+connection = {database}
 """
 _AGENT = """
 [DEFAULT]
@@ -75,10 +74,10 @@ def ip(*words: str) -> str:
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 
-def end(process: subprocess.Popen[bytes] | None) -> None:
-    """It, and what it started."""
+def end(process: subprocess.Popen[bytes] | None, *signals: signal.Signals) -> None:
+    """It, and what it started; by SIGTERM, and by SIGKILL if that does not do, unless others are named."""
     if process is not None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in signals or (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(process.pid, number)
             except ProcessLookupError:
@@ -125,8 +124,54 @@ class Rabbit:
         return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
     def stop(self) -> None:
-        end(self._process)
+        end(self._process, signal.SIGKILL)
         self._process = None
+
+
+class Postgresql:
+    """One server, at a Unix socket: SQLite has one writer at a time, and Neutron's processes are several."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        (self._bin,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+        self.url = f"postgresql+psycopg2://postgres@/neutron?host={folder}"
+
+    def start(self) -> None:
+        """With Neutron's tables in it."""
+        self._folder.mkdir()
+        shutil.chown(self._folder, "postgres", "postgres")
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        quick = ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        self._run(*as_postgres, str(self._bin / "initdb"), "-D", str(self._folder / "data"), *quick)
+        words = [*as_postgres, str(self._bin / "postgres"), "-D", str(self._folder / "data")]
+        words += [
+            "-c",
+            "listen_addresses=",
+            "-c",
+            f"unix_socket_directories={self._folder}",
+            "-c",
+            "fsync=off",
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+        assert eventually(self._makes_the_database), (self._folder / "log").read_text()
+        self._run(sys.executable, "-W", "ignore", "-c", MAKE_TABLES, self.url)
+
+    def _makes_the_database(self) -> bool:
+        words = ["createdb", "-h", str(self._folder), "-U", "postgres", "neutron"]
+        return subprocess.run(words, check=False, capture_output=True, cwd="/").returncode == 0
+
+    def _run(self, *words: str) -> None:
+        subprocess.run(words, check=True, capture_output=True, cwd="/", timeout=300)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # it ends at once, and its children with it
+            self._process.wait(30)
+            self._process = None
 
 
 class Host:
@@ -255,6 +300,10 @@ class Host:
     def on_record(self) -> set[str]:
         return {record.id for record in self.client.list()}
 
+    def log(self) -> str:
+        """The end of the agent's."""
+        return (self.folder / "agent.log").read_text()[-5000:]
+
     def said(self, text: str) -> bool:
         return text in (self.folder / "agent.log").read_text()
 
@@ -262,8 +311,10 @@ class Host:
 class Cloud:
     """All of it. ``rules``: what is added to Neutron's configuration."""
 
-    def __init__(self, empty_database: Path, rules: str, hosts: int = 1) -> None:
+    def __init__(self, rules: str, hosts: int = 1) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vifplug-cloud-", dir="/run"))
+        self.folder.chmod(0o755)
+        self.database = Postgresql(self.folder / "postgresql")
         self._name = f"vp{os.getpid() % 100000}"
         self._namespaces: list[str] = []
         controller = self._namespace("c")
@@ -272,8 +323,7 @@ class Cloud:
         ip("-n", controller, "link", "set", "br0", "up")
         self.rabbit = Rabbit(self.folder / "rabbit", controller, "10.99.0.1")
         (self.folder / "neutron").mkdir()
-        copy_tables(empty_database, self.folder / "neutron")
-        config = _RPC.format(address="10.99.0.1", folder=self.folder / "neutron") + rules
+        config = _RPC.format(address="10.99.0.1", database=self.database.url) + rules
         self.neutron = NeutronServer(self.folder / "neutron", config)
         self.neutron.within = ["ip", "netns", "exec", controller]
         self._rpc: subprocess.Popen[bytes] | None = None
@@ -307,6 +357,7 @@ class Cloud:
 
     def __enter__(self) -> Cloud:
         try:
+            self.database.start()
             self.rabbit.start()
             self.neutron.start()
             self.start_rpc()
@@ -327,7 +378,7 @@ class Cloud:
             )  # fmt: skip
 
     def stop_rpc(self) -> None:
-        end(self._rpc)
+        end(self._rpc, signal.SIGKILL)
         self._rpc = None
 
     def __exit__(self, *_: object) -> None:
@@ -336,6 +387,7 @@ class Cloud:
         self.stop_rpc()
         self.neutron.stop()
         self.rabbit.stop()
+        self.database.stop()
         for name in self._namespaces:
             ip("netns", "delete", name)
         if not os.environ.get("KEEP"):

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 _SERVE = Path(__file__).parent / "neutron" / "serve.py"
-_MAKE_TABLES = (
+MAKE_TABLES = (
     "import sys, sqlalchemy; from neutron.db.migration.models import head; "
-    "head.get_metadata().create_all(sqlalchemy.create_engine('sqlite:///' + sys.argv[1]))"
+    "head.get_metadata().create_all(sqlalchemy.create_engine(sys.argv[1]))"
 )
 _CONFIG = """
 [DEFAULT]
@@ -93,7 +93,7 @@ class NeutronServer:
     def tables(file: Path) -> None:
         """An empty database, in which one that reads keeps nobody from writing."""
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _MAKE_TABLES, str(file)], check=True, timeout=300
+            [sys.executable, "-W", "ignore", "-c", MAKE_TABLES, f"sqlite:///{file}"], check=True, timeout=300
         )
         with sqlite3.connect(file) as database:
             database.execute("PRAGMA journal_mode = WAL")
@@ -106,7 +106,11 @@ class NeutronServer:
         )
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.within, sys.executable, _SERVE, self._socket], stdout=log, stderr=log, env=environ, cwd="/"
+                [*self.within, sys.executable, _SERVE, self._socket],
+                stdout=log,
+                stderr=log,
+                env=environ,
+                cwd="/",
             )
         return self._process
 

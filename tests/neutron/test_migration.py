@@ -98,7 +98,7 @@ def test_a_port_that_waits_for_its_dhcp_entry_comes_up_with_it_and_not_before(ne
 def test_where_an_agent_reports_the_port_it_is_the_agent_who_brings_it_up(neutron: NeutronServer) -> None:
     neutron.report("plugs", report.write([LINUX_BRIDGE], reports_status=True))
     port = neutron.port(neutron.network(), "plugs")
-    assert (port["binding:vif_type"], port["status"]) == ("ethernet", "DOWN")
+    assert (port["binding:vif_type"], port["status"]) == ("tap", "DOWN")
     neutron.agent_says(port, "plugs", up=True)
     assert neutron.read(port)["status"] == "ACTIVE"
     neutron.agent_says(port, "plugs", up=False)

@@ -15,7 +15,7 @@ from neutron_lib.agent import constants as agent_constants
 from neutron_lib.agent import topics
 from oslo_config import cfg
 from oslo_messaging import Target
-from oslo_messaging.exceptions import MessagingException
+from oslo_messaging.exceptions import MessagingException, MessagingTimeout
 from oslo_messaging.rpc import RemoteError
 
 from ...model.learn import learn
@@ -26,6 +26,13 @@ _LOG = logging.getLogger(__name__)
 BINARY = "vifplug-neutron-agent"
 #: what a call may end with: nobody answers, or the server says that it failed
 FAILURES = (MessagingException, RemoteError)
+
+
+def shortly(error: BaseException) -> str:
+    """One of FAILURES in a line, the same for each that is the same."""
+    if isinstance(error, MessagingTimeout):
+        return "nobody answers"
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 
 class Bound(Struct, frozen=True, kw_only=True):

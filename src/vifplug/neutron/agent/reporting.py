@@ -12,7 +12,7 @@ from typing import Any
 from ...client import Client
 from ...errors import VifplugError
 from .. import report
-from .neutron import FAILURES, Neutron
+from .neutron import FAILURES, Neutron, shortly
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Reporting:
         except ValueError as error:
             self._failed(f"this host cannot be reported: {error}")
         except FAILURES as error:
-            self._failed(f"no Neutron server takes the state report: {_text(error)}")
+            self._failed(f"no Neutron server takes the state report: {shortly(error)}")
         else:
             back = self._failure is not None
             if back:
@@ -87,7 +87,3 @@ class Reporting:
         if what != self._failure:  # once, not every few seconds
             _LOG.warning("%s; it is tried again", what)
         self._failure = what
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -21,7 +21,7 @@ from ...errors import (
     VifplugError,
 )
 from ...host.netlink import Link
-from .neutron import BINARY, FAILURES, Bound, Neutron
+from .neutron import BINARY, FAILURES, Bound, Neutron, shortly
 from .taps import name_of
 
 _LOG = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Vif:
         except VifplugError as error:
             self._retry(place, str(error))
         except FAILURES as error:
-            self._retry(place, f"Neutron did not answer: {type(error).__name__}")
+            self._retry(place, f"Neutron: {shortly(error)}")
         else:
             self._wait = _FIRST
 

@@ -14,7 +14,7 @@ from ...daemon.lanes import Lanes
 from ...errors import VifplugError
 from .. import rpc
 from .later import Later
-from .neutron import FAILURES, Bound, Neutron
+from .neutron import FAILURES, Bound, Neutron, shortly
 from .taps import Taps, start_of_id
 from .vif import MARK, Place, Vif
 
@@ -139,8 +139,9 @@ class Vifs:
                 for some in _pages(questions, rpc.PAGE):
                     self._ask_for(some)
             except (*FAILURES, VifplugError) as error:
-                text = f"{type(error).__name__}: {error}".partition("\n")[0]
-                _LOG.warning("What is bound here cannot be asked for (%s); tried again in %.0f s", text, wait)
+                _LOG.warning(
+                    "What is bound here cannot be asked for (%s); tried again in %.0f s", shortly(error), wait
+                )
                 with self._asked:
                     self._asked.wait_for(lambda: self._stopped, wait)
                     self._all = self._all or everything
