@@ -33,6 +33,7 @@ ALL = {
         "repair",
         "activate",
     ),
+    *("attach", "detach", "domain"),
 }
 
 
