@@ -42,7 +42,7 @@ _AGENT = """
 [DEFAULT]
 transport_url = rabbit://guest:guest@{address}:5672//
 host = {name}
-rpc_response_timeout = 5
+rpc_response_timeout = 20
 [oslo_messaging_rabbit]
 rabbit_retry_interval = 1
 rabbit_retry_backoff = 1
@@ -222,6 +222,8 @@ class Host:
             _AGENT.format(address=self._rabbit.address, name=self.name, socket=socket_path, more=more)
         )
         program = str(Path(sys.prefix, "bin", "vifplug-neutron-agent"))
+        log = self.folder / "agent.log"
+        self._said = log.stat().st_size if log.exists() else 0
         self._agent = self._run("agent", [program, "--config-file", str(config)], PYTHONWARNINGS="ignore")
 
     def _run(self, name: str, words: list[str], **environ: str) -> subprocess.Popen[bytes]:
@@ -234,6 +236,10 @@ class Host:
     def stop_agent(self) -> None:
         end(self._agent)
         self._agent = None
+
+    def restart_agent(self, **options: Any) -> None:
+        self.stop_agent()
+        self.start_agent(**options)
 
     def stop_daemon(self) -> None:
         end(self._daemon)
@@ -303,6 +309,10 @@ class Host:
     def log(self) -> str:
         """The end of the agent's."""
         return (self.folder / "agent.log").read_text()[-5000:]
+
+    def said_since(self, text: str) -> bool:
+        """Since it was started last."""
+        return text.encode() in (self.folder / "agent.log").read_bytes()[self._said :]
 
     def said(self, text: str) -> bool:
         return text in (self.folder / "agent.log").read_text()

@@ -38,11 +38,13 @@ OPTIONS = [
 
 
 def register(conf: Any) -> None:
-    """With those that Neutron's own agents have: [AGENT] report_interval."""
+    """With those that Neutron's own agents have: [AGENT] report_interval, and what its RPC clients ask for."""
+    from neutron.conf import service
     from neutron.conf.agent import common
 
     conf.register_opts(OPTIONS, group=GROUP)
     common.register_agent_state_opts_helper(conf)
+    service.register_service_opts(service.RPC_EXTRA_OPTS, conf)
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
