@@ -25,6 +25,7 @@ from . import (
     daemon_size,
     keeping,
     one_vif,
+    peers,
     records,
     report,
     resident,
@@ -66,12 +67,17 @@ def parts(*, quick: bool) -> list[Part]:
     ]
 
 
-def measure(folder: Path, *, quick: bool) -> Results:
-    """The whole benchmark, printed as it goes."""
+def _peers(*, quick: bool) -> Part:
+    """It needs environments of Nova's and os-vif's, which ``./dev bench peers`` makes, so it is no part of all."""
+    return lambda place: peers.measure(place, 3 if quick else 150)
+
+
+def measure(folder: Path, chosen: list[Part], *, quick: bool) -> Results:
+    """These parts, printed as they go."""
     began, load = time.monotonic(), os.getloadavg()[0]
     figures: list[Figure] = []
     enter_own_network()
-    for part in parts(quick=quick):
+    for part in chosen:
         with own_place(folder) as place:  # each part with a fresh ledger
             found = part(place)
         print("\n".join(report.lines(found)), flush=True)
@@ -95,6 +101,12 @@ def measure(folder: Path, *, quick: bool) -> Results:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument(
+        "part",
+        nargs="?",
+        choices=["peers"],
+        help="beside Nova's own tap and os-vif, in place of all the rest",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE too")
     parser.add_argument("--quick", action="store_true", help="few rounds, in seconds: does it run at all?")
     parser.add_argument(
@@ -111,10 +123,11 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        results = measure(chosen.dir, quick=chosen.quick)
+        ours = [_peers(quick=chosen.quick)] if chosen.part else parts(quick=chosen.quick)
+        results = measure(chosen.dir, ours, quick=chosen.quick)
         if chosen.json is not None:
             chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    except (NotPossible, VifplugError, OSError) as error:
+    except (NotPossible, VifplugError, OSError, RuntimeError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
