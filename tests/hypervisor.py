@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ class Hypervisor:
             for domain in connection.listAllDomains():
                 if domain.isActive():
                     self.crash(domain.name())  # destroying one politely takes a second
-                    until(lambda gone=domain: not _runs(gone))
+                    until(partial(_is_off, domain))
                 with contextlib.suppress(libvirt.libvirtError):  # a transient one is gone
                     domain.undefine()
 
@@ -178,11 +179,11 @@ class Hypervisor:
             os.kill(pid, signal.SIGKILL)
 
 
-def _runs(domain: Any) -> bool:
+def _is_off(domain: Any) -> bool:
     try:
-        return bool(domain.isActive())
-    except libvirt.libvirtError:
-        return False
+        return not domain.isActive()
+    except libvirt.libvirtError:  # a transient one is gone
+        return True
 
 
 def discard() -> list[str]:

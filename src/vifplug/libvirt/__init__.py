@@ -18,6 +18,7 @@ from .attach import Attached, attach
 from .connection import connect, find_domain
 from .detach import Detached, detach
 from .domain import Defined, Started, define, start, vifs_of
+from .migrate import Migrated, Phase, finish, migrate
 from .stored import Fate
 from .watch import Watcher
 
@@ -26,6 +27,8 @@ __all__ = [
     "Defined",
     "Detached",
     "Fate",
+    "Migrated",
+    "Phase",
     "Started",
     "Watcher",
     "attach",
@@ -33,6 +36,8 @@ __all__ = [
     "define",
     "detach",
     "find_domain",
+    "finish",
+    "migrate",
     "start",
     "vifs_of",
 ]

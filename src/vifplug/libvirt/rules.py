@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ..host.results import Record, State
+from .connection import binding
 from .definition import ALIAS, Definition, Kept
 from .stored import interface_of
 
@@ -17,12 +18,16 @@ class Due(StrEnum):
     LATER = "later"
     PLUG = "plug"
     UNPLUG = "unplug"
+    #: its guest has come by a live migration, and whoever moved it has not said so
+    ACTIVATE = "activate"
 
 
-def due_while_running(kept: Kept, live: Definition, record: Record | None) -> Due:
-    """For a VIF in the metadata of a guest that runs."""
-    if kept.at_work or (record is not None and record.request.arriving):
+def due_while_running(kept: Kept, live: Definition, record: Record | None, *, here: bool) -> Due:
+    """For a VIF in the metadata of a guest that runs; ``here``: that is not still on its way to this host."""
+    if kept.at_work:
         return Due.LATER
+    if record is not None and record.request.arriving and not record.lost:
+        return Due.ACTIVATE if here else Due.LATER
     if interface_of(live, kept.id) is None:  # the guest has let go of it
         return _unplug(record)
     return Due.NOTHING if _plugged(record) else Due.PLUG
@@ -35,6 +40,15 @@ def due_while_off(kept: Kept, record: Record | None, *, moved: bool) -> Due:
     if kept.ready and not moved:
         return Due.NOTHING if _plugged(record) else Due.PLUG
     return _unplug(record)
+
+
+def has_come(state: int, reason: int) -> bool:
+    """Whether a guest that is not off runs here, and is not on its way here: by virDomainGetState."""
+    library = binding()
+    paused_here = (library.VIR_DOMAIN_PAUSED_USER, library.VIR_DOMAIN_PAUSED_IOERROR)
+    return state == library.VIR_DOMAIN_RUNNING or (
+        state == library.VIR_DOMAIN_PAUSED and reason in paused_here
+    )
 
 
 def is_ours(record: Record, owner: int) -> bool:

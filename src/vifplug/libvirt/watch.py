@@ -17,7 +17,7 @@ from ..host.results import Record
 from .connection import Connection, Domain, binding, connect, translated
 from .definition import Definition, Kept, Scope
 from .domain import start
-from .rules import Due, due_while_off, due_while_running, is_ours
+from .rules import Due, due_while_off, due_while_running, has_come, is_ours
 
 log = logging.getLogger("vifplug.libvirt")
 
@@ -53,9 +53,9 @@ class Watcher:
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._hands = ThreadPoolExecutor(_HANDS, "vifplug-guests")
         self._lock = threading.Lock()
-        #: the VIFs at work, and the domain to look at again when a VIF's work has ended
+        #: the VIFs at work, and what to look at again when that has ended
         self._busy: dict[str, str | None] = {}
-        #: by domain, the VIFs that its guest had when we last looked
+        #: by domain, the VIFs that it had when we last looked
         self._had: dict[str, set[str]] = {}
         #: set when something could not be known or done that may be in a moment
         self._soon = threading.Event()
@@ -152,7 +152,7 @@ class Watcher:
             return
         for record in records:
             if record.id not in known:
-                self._begin(record.id, None, self._unplug, record.id, record.generation)
+                self._begin(record.id, _ALL, self._unplug, record.id, record.generation)
         self.on_look()
 
     def _look(self, connection: Connection, uuid: str) -> None:
@@ -188,15 +188,16 @@ class Watcher:
             state, reason = domain.state()
             autostart = domain.isPersistent() and domain.autostart()
         uuid = domain.UUIDString()
+        had, self._had[uuid] = self._had.get(uuid, set()), set(kept)
         if state != library.VIR_DOMAIN_SHUTOFF:
-            self._had[uuid] = set(live.kept)
             for one in live.kept.values():
-                self._act(domain, one, due_while_running(one, live, records.get(one.id)), records.get(one.id))
-            return set(kept) | set(live.kept) | {one.vif_id for one in live.interfaces if one.vif_id}
+                due = due_while_running(one, live, records.get(one.id), here=has_come(state, reason))
+                self._act(domain, one, due, records.get(one.id))
+            return set(kept) | {one.vif_id for one in live.interfaces if one.vif_id}
         if first and reason == library.VIR_DOMAIN_SHUTOFF_FAILED and autostart:
-            self._begin(uuid, None, self._start, domain)
+            self._begin(uuid, uuid, self._start, domain)
             return set(kept)
-        if self._had.pop(uuid, set()) - set(kept):  # its guest had more than its definition has
+        if had - set(kept):  # its guest had more than its definition has
             self._events.put(_ALL)
         moved = reason == library.VIR_DOMAIN_SHUTOFF_MIGRATED
         for one in kept.values():
@@ -219,14 +220,16 @@ class Watcher:
                 self._begin(kept.id, uuid, self._plug, kept)
             case Due.UNPLUG:
                 self._begin(kept.id, uuid, self._unplug, kept.id, generation)
+            case Due.ACTIVATE:
+                self._begin(kept.id, uuid, self._activate, kept.id)
             case Due.LATER | Due.NOTHING:
                 pass
 
-    def _begin(self, vif_id: str, uuid: str | None, work: Callable[..., None], *arguments: Any) -> None:
-        """Have it done by another thread; one at a time for each VIF."""
+    def _begin(self, vif_id: str, look: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Have it done by another thread; while one is at work with the VIF, have a ``look`` when that has ended."""
         with self._lock:
             if vif_id in self._busy:
-                self._busy[vif_id] = uuid
+                self._busy[vif_id] = look
                 return
             self._busy[vif_id] = None
         self._hands.submit(self._do, vif_id, work, arguments)
@@ -248,6 +251,10 @@ class Watcher:
     def _plug(self, kept: Kept) -> None:
         plugged = self._host.plug(kept.vif())
         log.info("VIF %s plugged (%s)", kept.id, plugged.vif.devname)
+
+    def _activate(self, vif_id: str) -> None:
+        if self._host.activate(vif_id).changed:
+            log.info("VIF %s activated: its guest has come", vif_id)
 
     def _unplug(self, vif_id: str, generation: int | None) -> None:
         if self._host.unplug(vif_id, generation=generation).changed:
