@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import click
@@ -96,22 +96,18 @@ def _show(session: Session, domain: Domain) -> None:
 
 
 def _watch(session: Session, uri: str | None, every: float) -> None:
-    import logging
-
     from ..daemon import logs
     from ..libvirt import Watcher
     from ..libvirt.connection import keep_quiet
 
     keep_quiet()
     logs.setup("json" if session.json else "text")
-    logging.getLogger("vifplug.libvirt").setLevel(logging.INFO)
     watcher = Watcher(session.host, uri, interval=every)
-    thread = threading.Thread(target=watcher.run, name="vifplug-watcher")
-    thread.start()
-    try:
-        thread.join()
-    except Stopped:  # the way to end it
-        session.exit_status = 0
-    finally:
-        watcher.stop()
-        thread.join()
+    with ThreadPoolExecutor(1, "vifplug-watcher") as pool:
+        watching = pool.submit(watcher.run)
+        try:
+            watching.result()
+        except Stopped:  # the way to end it
+            session.exit_status = 0
+        finally:
+            watcher.stop()
