@@ -225,6 +225,19 @@ class NoSuchDomain(GuestError):
     exit_status = 66
 
 
+class DestinationUnable(GuestError):
+    """The destination of a live migration cannot take a guest's VIF; nothing was done."""
+
+    code = "destination_unable"
+    exit_status = 69
+
+
+class MigrationFailed(GuestError):
+    """The guest did not move: it is where it was, and the destination is as it was."""
+
+    code = "migration_failed"
+
+
 class QemuUnreachable(GuestError):
     """Nobody speaks QMP at the socket, or the connection broke off."""
 
