@@ -9,8 +9,11 @@ shape traffic; such a VIF is refused with the reason, and with what to bind inst
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NoReturn
+
+from msgspec import Struct
 
 from vifplug.guest.options import check_options, need, refuse, tells_mtu
 from vifplug.model.vif import (
@@ -42,34 +45,67 @@ _DEVICES = {
 #: host ports that one VIF may forward: each is an argument of its own, and a socket in QEMU
 _MOST_FORWARDS = 256
 
-Options = list[tuple[str, str | int | None]]
+Value = str | int | bool
+#: what is None is left out
+Options = list[tuple[str, Value | None]]
 
 
-def qemu_arguments(vif: Vif) -> list[str]:
+class Part(Struct, frozen=True):
+    """One argument of QEMU, before it is written: ``flag head,key=value,…``."""
+
+    #: "-netdev", "-chardev" or "-device"
+    flag: str
+    #: the back end or device that it is
+    head: str
+    options: list[tuple[str, Value]]
+
+    @property
+    def id(self) -> str:
+        return str(dict(self.options)["id"])
+
+    def written(self) -> list[str]:
+        """For an argv; a comma in a value is doubled, as QEMU's parser wants it."""
+        words = [self.head, *(f"{key}={_word(value).replace(',', ',,')}" for key, value in self.options)]
+        return [self.flag, ",".join(words)]
+
+
+def qemu_arguments(vif: Vif, *, fds: Sequence[int] | None = None) -> list[str]:
     """Arguments that give one QEMU this VIF, ready for an argv: nothing in them needs a shell's quoting.
 
     The device's id is the VIF's alias, or ``vif-`` and the VIF's id; the back end's is ``host-`` and
     the VIF's id. A vhostuser guest must have its memory shared (``memory-backend-memfd,share=on``);
     that is the machine's business, not the VIF's.
 
+    ``fds``: descriptors of an ethernet VIF's tap that QEMU inherits, one for each queue (see
+    vifplug.qemu.open_tap); without them QEMU opens the tap by its name, for which it needs CAP_NET_ADMIN or has
+    to be the tap's owner.
+
     Raises InvalidInput where the VIF lacks what its type needs, and where QEMU alone cannot do it.
     """
+    return [word for part in qemu_parts(vif, fds=fds) for word in part.written()]
+
+
+def qemu_parts(vif: Vif, *, fds: Sequence[int | str] | None = None) -> list[Part]:
+    """The same, unwritten, and in the order in which a QEMU that runs has to be given them. ``fds`` are numbers,
+    or names by which QEMU knows descriptors (``getfd``)."""
     check_options(vif)
     if vif.bandwidth is not None:
         refuse(vif, "bandwidth", vif.bandwidth, "QEMU shapes no traffic; leave that to the plug script")
     if vif.link_state == "down":
         refuse(vif, "link_state", vif.link_state, "QEMU has no argument for it; send set_link once it runs")
+    if fds is not None and not isinstance(vif.shape, Ethernet):
+        refuse(vif, "vif_type", str(vif.type), "only a tap is handed to QEMU by descriptors")
     match vif.shape:
         case Ethernet():
-            return [*_tap(vif.shape, vif), *_nic(vif)]
+            return [_tap(vif.shape, vif, fds), _nic(vif)]
         case Vhostuser():
-            return [*_vhost_user(vif.shape, vif), *_nic(vif)]
+            return [*_vhost_user(vif.shape, vif), _nic(vif)]
         case Vdpa():
-            return [*_vhost_vdpa(vif.shape, vif), *_nic(vif)]
+            return [_vhost_vdpa(vif.shape, vif), _nic(vif)]
         case User():
-            return [*_slirp(vif.shape, vif), *_nic(vif)]
+            return [_slirp(vif.shape, vif), _nic(vif)]
         case Hostdev():
-            return _vfio(vif.shape, vif)
+            return [_vfio(vif.shape, vif)]
         case Bridge() | Network() | Direct():
             return _only_libvirt(vif)
 
@@ -88,46 +124,47 @@ def _only_libvirt(vif: Vif) -> NoReturn:
 # --- back ends ------------------------------------------------------------------------------------
 
 
-def _tap(shape: Ethernet, vif: Vif) -> list[str]:
+def _tap(shape: Ethernet, vif: Vif, fds: Sequence[int | str] | None) -> Part:
     if shape.made_by == "libvirt":
         refuse(vif, "vif_details.made_by", shape.made_by, "there is no libvirt here; say vifplug or script")
     name = vif.driver.name if vif.driver else None
-    return _argument(
-        "-netdev",
-        "tap",
-        [
-            ("id", _backend_id(vif)),
-            ("ifname", vif.devname),
-            # no script of QEMU's own may touch the device: that is the plug script's work, done before
-            ("script", "no"),
-            ("downscript", "no"),
-            ("queues", vif.queues if vif.queues > 1 else None),
-            ("vhost", None if name is None else _on(name == "vhost")),
-        ],
-    )
+    backend: Options = [
+        ("ifname", vif.devname),
+        # no script of QEMU's own may touch the device: that is the plug script's work, done before
+        ("script", "no"),
+        ("downscript", "no"),
+        ("queues", vif.queues if vif.queues > 1 else None),
+    ]
+    if fds is not None:
+        if len(fds) != vif.queues:
+            refuse(vif, "queues", vif.queues, f"{len(fds)} descriptors were given: each queue needs one")
+        names = ":".join(map(str, fds))
+        backend = [("fd" if len(fds) == 1 else "fds", names)]
+    vhost = None if name is None else name == "vhost"
+    return _part("-netdev", "tap", [("id", _backend_id(vif)), *backend, ("vhost", vhost)])
 
 
-def _vhost_user(shape: Vhostuser, vif: Vif) -> list[str]:
+def _vhost_user(shape: Vhostuser, vif: Vif) -> list[Part]:
     path = need(vif, "vif_details.path", shape.path)
     socket: Options = [("id", f"chr-{vif.id}"), ("path", path)]
     if shape.mode == "server":
-        socket.append(("server", "on"))
+        socket.append(("server", True))
     elif shape.reconnect:
         socket.append(("reconnect", shape.reconnect))
     queues = vif.queues if vif.queues > 1 else None
     backend: Options = [("id", _backend_id(vif)), ("chardev", f"chr-{vif.id}"), ("queues", queues)]
-    return [*_argument("-chardev", "socket", socket), *_argument("-netdev", "vhost-user", backend)]
+    return [_part("-chardev", "socket", socket), _part("-netdev", "vhost-user", backend)]
 
 
-def _vhost_vdpa(shape: Vdpa, vif: Vif) -> list[str]:
+def _vhost_vdpa(shape: Vdpa, vif: Vif) -> Part:
     device = need(vif, "vif_details.device", shape.device)
     queues = vif.queues if vif.queues > 1 else None
-    return _argument(
+    return _part(
         "-netdev", "vhost-vdpa", [("id", _backend_id(vif)), ("vhostdev", device), ("queues", queues)]
     )
 
 
-def _slirp(shape: User, vif: Vif) -> list[str]:
+def _slirp(shape: User, vif: Vif) -> Part:
     if shape.backend == "passt":
         refuse(
             vif,
@@ -142,7 +179,7 @@ def _slirp(shape: User, vif: Vif) -> list[str]:
     if len(options) - 1 > _MOST_FORWARDS:
         ports = len(options) - 1
         refuse(vif, "vif_details.port_forwards", f"{ports} ports", f"QEMU gets {_MOST_FORWARDS} at most")
-    return _argument("-netdev", "user", options)
+    return _part("-netdev", "user", options)
 
 
 def _forward_rules(forward: PortForward, vif: Vif) -> list[str]:
@@ -161,7 +198,7 @@ def _forward_rules(forward: PortForward, vif: Vif) -> list[str]:
 # --- the device that the guest sees ---------------------------------------------------------------
 
 
-def _nic(vif: Vif) -> list[str]:
+def _nic(vif: Vif) -> Part:
     device = _DEVICES.get(vif.model)
     if device is None:
         refuse(vif, "model", vif.model, f"QEMU has {', '.join(_DEVICES)}")
@@ -173,30 +210,30 @@ def _nic(vif: Vif) -> list[str]:
     ]
     if device.startswith("virtio-"):
         options += _virtio(vif, vif.driver or Driver())
-    return _argument("-device", device, options)
+    return _part("-device", device, options)
 
 
 def _virtio(vif: Vif, driver: Driver) -> Options:
     options: Options = []
     if vif.queues > 1:
         # a vector for each queue of a pair, one for the control queue, one for configuration
-        options += [("mq", "on"), ("vectors", 2 * vif.queues + 2)]
+        options += [("mq", True), ("vectors", 2 * vif.queues + 2)]
     if tells_mtu(vif):
         options.append(("host_mtu", vif.mtu))
     return [
         *options,
         ("tx", {"iothread": "bh", "timer": "timer", None: None}[driver.txmode]),
-        ("ioeventfd", _on(driver.ioeventfd)),
-        ("event_idx", _on(driver.event_idx)),
+        ("ioeventfd", driver.ioeventfd),
+        ("event_idx", driver.event_idx),
         ("rx_queue_size", driver.rx_queue_size),
         ("tx_queue_size", driver.tx_queue_size),
-        ("iommu_platform", _on(driver.iommu)),
-        ("ats", _on(driver.ats)),
-        ("packed", _on(driver.packed)),
+        ("iommu_platform", driver.iommu),
+        ("ats", driver.ats),
+        ("packed", driver.packed),
     ]
 
 
-def _vfio(shape: Hostdev, vif: Vif) -> list[str]:
+def _vfio(shape: Hostdev, vif: Vif) -> Part:
     slot = need(vif, "vif_details.pci_slot", shape.pci_slot)
     if shape.managed:
         refuse(
@@ -213,7 +250,7 @@ def _vfio(shape: Hostdev, vif: Vif) -> list[str]:
         if vif.address is not None:
             refuse(vif, "address", vif.address, "only a plug script can set it on the card")
     options: Options = [("host", slot), ("id", vif.alias or f"vif-{vif.id}"), ("bootindex", vif.boot_order)]
-    return _argument("-device", "vfio-pci", options)
+    return _part("-device", "vfio-pci", options)
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -223,14 +260,9 @@ def _backend_id(vif: Vif) -> str:
     return f"host-{vif.id}"
 
 
-def _on(value: bool | None) -> str | None:
-    return None if value is None else ("on" if value else "off")
+def _part(flag: str, head: str, options: Options) -> Part:
+    return Part(flag, head, [(key, value) for key, value in options if value is not None])
 
 
-def _argument(flag: str, head: str, options: Options) -> list[str]:
-    """``[flag, "head,key=value,…"]``; a comma in a value is doubled, as QEMU's parser wants it."""
-    written = [head]
-    for key, value in options:
-        if value is not None:
-            written.append(f"{key}={str(value).replace(',', ',,')}")
-    return [flag, ",".join(written)]
+def _word(value: Value) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
