@@ -74,6 +74,10 @@ def ip(*words: str) -> str:
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 
+def _program(name: str) -> list[str]:
+    return [sys.executable, str(Path(sys.prefix, "bin", name))]
+
+
 def end(process: subprocess.Popen[bytes] | None, *signals: signal.Signals) -> None:
     """It, and what it started; by SIGTERM, and by SIGKILL if that does not do, unless others are named."""
     if process is not None:
@@ -221,10 +225,10 @@ class Host:
         config.write_text(
             _AGENT.format(address=self._rabbit.address, name=self.name, socket=socket_path, more=more)
         )
-        program = str(Path(sys.prefix, "bin", "vifplug-neutron-agent"))
+        program = _program("vifplug-neutron-agent")
         log = self.folder / "agent.log"
         self._said = log.stat().st_size if log.exists() else 0
-        self._agent = self._run("agent", [program, "--config-file", str(config)], PYTHONWARNINGS="ignore")
+        self._agent = self._run("agent", [*program, "--config-file", str(config)], PYTHONWARNINGS="ignore")
 
     def _run(self, name: str, words: list[str], **environ: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -379,10 +383,10 @@ class Cloud:
     def start_rpc(self) -> None:
         """The processes of Neutron's that answer agents."""
         config = str(self.folder / "neutron" / "neutron.conf")
-        program = str(Path(sys.prefix, "bin", "neutron-rpc-server"))
+        program = _program("neutron-rpc-server")
         with (self.folder / "rpc.log").open("ab") as log:
             self._rpc = subprocess.Popen(
-                [*self.neutron.within, program, "--config-file", config],
+                [*self.neutron.within, *program, "--config-file", config],
                 env=os.environ | {"PYTHONWARNINGS": "ignore"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd="/", start_new_session=True,
             )  # fmt: skip

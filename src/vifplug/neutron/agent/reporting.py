@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from .. import report
 from .neutron import FAILURES, Neutron, shortly
 
 _LOG = logging.getLogger(__name__)
+
+#: seconds that a report takes no longer where all is well
+_SLOW = 3.0
 
 
 class Reporting:
@@ -59,6 +63,7 @@ class Reporting:
             self._stopping.wait(wait * random.uniform(0.9, 1.0))  # noqa: S311 (not all hosts at once)
 
     def _report(self) -> None:
+        began = time.monotonic()
         try:
             revived = self._neutron.report(self._configurations(), first=self._first)
         except VifplugError as error:
@@ -68,8 +73,9 @@ class Reporting:
         except FAILURES as error:
             self._failed(f"no Neutron server takes the state report: {shortly(error)}")
         else:
-            back = self._failure is not None
-            if back:
+            # without a message bus a call waits until there is one again, and then succeeds
+            back = self._failure is not None or time.monotonic() - began > _SLOW
+            if self._failure is not None:
                 _LOG.info("The state of this host is reported again")
             self._failure = None
             if self._first:
