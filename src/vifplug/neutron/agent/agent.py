@@ -39,22 +39,20 @@ class Agent:
             physical_networks=ours.physical_networks,
             plugs=ours.plugs,
         )
-        self._servers: list[Any] = []
 
     def start(self) -> None:
         """First hear, then look: so nothing is missed in between."""
         if self._vifs is not None:
             notifications = listening.Notifications(self._host, self._vifs.look, self._vifs.known)
-            self._servers = listening.start(self._host, notifications, listening.Ours(self._vifs.look))
+            listening.start(self._host, notifications, listening.Ours(self._vifs.look))
             self._vifs.start()
         self._reporting.start()
         _LOG.info("Host agent of %s, vifplugd at %s", self._host, self._client.socket)
 
     def stop(self) -> None:
-        """What is plugged stays plugged."""
+        """What is plugged stays plugged. The process must end soon: who listens to the bus is not waited for, and
+        what is told meanwhile the next start finds out by itself."""
         self._reporting.stop()
-        for server in self._servers:
-            server.stop()
         if self._vifs is not None:
             self._vifs.stop()
         self._client.close()

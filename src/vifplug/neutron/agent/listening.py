@@ -69,8 +69,8 @@ class Ours:
         self._look(ports)
 
 
-def start(host: str, notifications: Notifications, ours: Ours) -> list[Any]:
-    """Listen, in threads; the servers that do. They connect again by themselves when the connection is lost."""
+def start(host: str, notifications: Notifications, ours: Ours) -> None:
+    """Listen, in threads, until the process ends. They connect again by themselves when the connection is lost."""
     targets = [
         (
             Target(topic=topics.get_topic_name(topics.AGENT, what, how), server=host, fanout=True),
@@ -78,7 +78,6 @@ def start(host: str, notifications: Notifications, ours: Ours) -> list[Any]:
         )
         for what, how in _TOLD
     ]
-    servers = []
     for target, endpoint in [*targets, (Target(topic=rpc.AGENT_TOPIC, server=host), ours)]:
         # not neutron_lib's get_server, which in older releases wants eventlet
         server = oslo_messaging.get_rpc_server(
@@ -90,5 +89,3 @@ def start(host: str, notifications: Notifications, ours: Ours) -> list[Any]:
             access_policy=oslo_messaging.rpc.dispatcher.DefaultRPCAccessPolicy,
         )
         server.start()
-        servers.append(server)
-    return servers

@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 #: seconds that stopping may take
-_GOODBYE = 5.0
+_GOODBYE = 3.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

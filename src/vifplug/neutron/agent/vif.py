@@ -182,8 +182,8 @@ class Vif:
         if self.on_record:
             self._unplug(place)
             self._plugged, self.on_record = None, False
-            if self.bound is not None:
-                self._tell_down(place, self.bound)
+        if self.bound is not None:
+            self._tell_down(place, self.bound)
 
     def _see_whether_abandoned(self, place: Place, tap: Link) -> None:
         """Its port is bound elsewhere, or nowhere. As a rule Nova takes the tap away; as long as a guest has it open
