@@ -22,6 +22,12 @@ def connect_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def qmp_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--qmp", metavar="SOCKET", help="A QEMU without libvirt, by the Unix socket of its monitor."
+    )(command)
+
+
 def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which of a domain's two states."""
     for option in (
