@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,6 +53,10 @@ def port(cloud: Cloud, source: Host) -> dict[str, Any]:
     source.plug_tap(port)
     assert cloud.becomes(port, "ACTIVE"), source.log()
     return port
+
+
+def has(host: Host, port: dict[str, Any]) -> bool:
+    return port["id"] in host.ports()
 
 
 def asked_of(host: Host, port: dict[str, Any]) -> dict[str, Any]:
@@ -134,10 +139,10 @@ def test_there_and_back(cloud: Cloud, source: Host, destination: Host, port: dic
     for here, there in ((source, destination), (destination, source)):
         cloud.neutron.bind_to(port, there.name)
         there.plug_tap(port)
-        assert eventually(lambda there=there: port["id"] in there.ports()), there.log()
+        assert eventually(partial(has, there, port)), there.log()
         cloud.neutron.activate(port, there.name)
         here.unplug_tap(port)
-        assert eventually(lambda here=here: port["id"] not in here.ports()), here.log()
+        assert eventually(lambda: not has(source, port) or not has(destination, port)), here.log()
         cloud.neutron.call("DELETE", f"/v2.0/ports/{port['id']}/bindings/{here.name}")
         assert eventually(lambda: within(1, lambda: cloud.neutron.read(port)["status"] == "ACTIVE")), (
             there.log()

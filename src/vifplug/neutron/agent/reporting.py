@@ -58,8 +58,12 @@ class Reporting:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._report()
-            wait = min(self._interval, 5.0) if self._failure else self._interval
+            try:
+                self._report()
+            except Exception:  # whatever it is: the next report may go out
+                _LOG.exception("The state of this host could not be reported")
+                self._failure = ""
+            wait = min(self._interval, 5.0) if self._failure is not None else self._interval
             self._stopping.wait(wait * random.uniform(0.9, 1.0))  # noqa: S311 (not all hosts at once)
 
     def _report(self) -> None:

@@ -55,6 +55,10 @@ class Taps:
         if (watch := self._watch) is not None:
             watch.wake()
 
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
     def link(self, name: str) -> Link | None:
         """The tap as it is now."""
         with self._guard:

@@ -90,6 +90,13 @@ class Vif:
         self.bound = bound
         self._status = bound.port_status if bound is not None else None
 
+    def compared(self, *, on_record: bool) -> None:
+        """Whether vifplugd has it on record: what somebody else unplugged is plugged again."""
+        if on_record:
+            self.on_record = True
+        else:
+            self._plugged = None
+
     def settle(self, place: Place) -> None:
         """Bring it to where it should be; whatever fails is tried again later."""
         try:
@@ -124,7 +131,9 @@ class Vif:
         request = request_for(bound)
         plug = Plug(index=tap.index if tap is not None else None, request=request)
         changed = False
-        if self._plugged != plug:
+        if (
+            self._plugged != plug or not bound.active
+        ):  # who is to come is waited for as long as it is asked for
             if bound.active and self._is_new(tap):
                 place.neutron.building(self.id)
                 self._status, self._up = "BUILD", None
@@ -136,8 +145,9 @@ class Vif:
             except VifplugError:
                 self._tell_down(place, bound)
                 raise
+            if changed or self._plugged != plug:
+                _LOG.info("VIF %s is plugged%s", self.id, "" if changed else ", as it was")
             self._plugged = plug
-            _LOG.info("VIF %s is plugged%s", self.id, "" if changed else ", as it was")
         self._tell_up(place, bound, changed=changed)
 
     def _is_new(self, tap: Link | None) -> bool:

@@ -138,9 +138,12 @@ class Vifs:
                     self._ask_for_all()
                 for some in _pages(questions, rpc.PAGE):
                     self._ask_for(some)
-            except (*FAILURES, VifplugError) as error:
+            except Exception as error:  # whatever it is: nobody else would ask
                 _LOG.warning(
-                    "What is bound here cannot be asked for (%s); tried again in %.0f s", shortly(error), wait
+                    "What is bound here cannot be asked for (%s); tried again in %.0f s",
+                    shortly(error),
+                    wait,
+                    exc_info=not isinstance(error, (*FAILURES, VifplugError)),
                 )
                 with self._asked:
                     self._asked.wait_for(lambda: self._stopped, wait)
@@ -158,13 +161,12 @@ class Vifs:
         }
         bound = {each.port_id: each for each in self._neutron.bindings()}
         with self._guard:
-            for port_id in on_record:
-                self._vif(port_id).on_record = True
-            for port_id in bound:
+            for port_id in on_record | bound.keys():
                 self._vif(port_id)
             vifs = list(self._vifs.values())
         _LOG.info("%d ports are bound here, %d VIFs of ours are plugged", len(bound), len(on_record))
         for vif in vifs:
+            vif.compared(on_record=vif.id in on_record)
             self._learn(vif, bound.get(vif.id))
         self._later.call(self._resync_interval, "all", self.compare_all)
 
