@@ -28,6 +28,7 @@ from vifplug.model.vif import (
     Vdpa,
     Vhostuser,
     Vif,
+    VifType,
     Vlan,
 )
 
@@ -50,6 +51,30 @@ def refuse(vif: Vif, field: str, value: Any, reason: str) -> NoReturn:
         vif_type=str(vif.type),
         vif_id=vif.id,
     )
+
+
+def refuse_without_libvirt(vif: Vif, who: str) -> NoReturn:
+    """Raise InvalidInput for a VIF whose device nobody but libvirt makes, or QEMU: ``who`` cannot."""
+    reasons = {
+        VifType.BRIDGE: "libvirt makes its tap; QEMU's bridge helper makes one whose name nobody can know. Bind"
+        " vif_type ethernet with the script linux-bridge or openvswitch",
+        VifType.NETWORK: "the network is libvirt's own. Bind vif_type ethernet with a plug script",
+        VifType.DIRECT: "libvirt makes the macvtap and hands over its descriptor. Make one with a plug script and bind"
+        " vif_type ethernet",
+    }
+    reason = reasons.get(vif.type, "it has no such back end. Bind vif_type ethernet with a plug script")
+    refuse(vif, "vif_type", str(vif.type), f"{who} cannot do it: {reason}")
+
+
+def check_card(vif: Vif, shape: Hostdev) -> None:
+    """Refuse what libvirt sets on a card given to a guest whole, and without it nobody but a plug script would."""
+    if vif.plug_script is not None:
+        return
+    for field in ("vlan", "virtualport"):
+        if (value := getattr(shape, field)) is not None:
+            refuse(vif, f"vif_details.{field}", value, "only a plug script can set it on the card")
+    if vif.address is not None:
+        refuse(vif, "address", vif.address, "only a plug script can set it on the card")
 
 
 def need(vif: Vif, field: str, value: str | None) -> str:

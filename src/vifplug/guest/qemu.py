@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import NoReturn
 
 from msgspec import Struct
 
-from vifplug.guest.options import check_options, need, refuse, tells_mtu
+from vifplug.guest.options import check_card, check_options, need, refuse, refuse_without_libvirt, tells_mtu
 from vifplug.model.vif import (
     Bridge,
     Direct,
@@ -107,18 +106,7 @@ def qemu_parts(vif: Vif, *, fds: Sequence[int | str] | None = None) -> list[Part
         case Hostdev():
             return [_vfio(vif.shape, vif)]
         case Bridge() | Network() | Direct():
-            return _only_libvirt(vif)
-
-
-def _only_libvirt(vif: Vif) -> NoReturn:
-    reasons = {
-        "bridge": "libvirt makes its tap; QEMU's own bridge helper makes one whose name nobody can know. "
-        "Bind vif_type ethernet with the script linux-bridge or openvswitch",
-        "network": "the network is libvirt's own. Bind vif_type ethernet with a plug script",
-        "direct": "libvirt makes the macvtap and hands QEMU its descriptor. Make one with a plug script and "
-        "bind vif_type ethernet",
-    }
-    refuse(vif, "vif_type", str(vif.type), f"QEMU alone cannot do it: {reasons[vif.type]}")
+            return refuse_without_libvirt(vif, "QEMU alone")
 
 
 # --- back ends ------------------------------------------------------------------------------------
@@ -242,13 +230,7 @@ def _vfio(shape: Hostdev, vif: Vif) -> Part:
             shape.managed,
             "QEMU does not take the card from its driver; bind it to vfio-pci first and say managed false",
         )
-    if vif.plug_script is None:
-        # libvirt sets these on the card; with QEMU alone nobody would
-        for field in ("vlan", "virtualport"):
-            if (value := getattr(shape, field)) is not None:
-                refuse(vif, f"vif_details.{field}", value, "only a plug script can set it on the card")
-        if vif.address is not None:
-            refuse(vif, "address", vif.address, "only a plug script can set it on the card")
+    check_card(vif, shape)
     options: Options = [("host", slot), ("id", vif.alias or f"vif-{vif.id}"), ("bootindex", vif.boot_order)]
     return _part("-device", "vfio-pci", options)
 
