@@ -17,6 +17,10 @@ BRIDGE, OWN, UPLINK, SWITCH = "vpbench0", "vpbench1", "vpbench1-up", "br-int"
 THERE, OTHERS = "vpbench2", "vpbench3"
 
 
+#: VIFs that are plugged at once where many are
+MANY = 16
+
+
 def serve(jobs: Mapping[str, Callable[[], object]]) -> None:
     """Do what the lines on standard input name, until they end."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)

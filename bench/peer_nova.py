@@ -1,36 +1,31 @@
 """A nova-compute's side of plug and unplug: the real Nova's libvirt VIF driver, in an environment that has Nova.
 
-``python -m bench.peer_nova CONFIG``: as nova-compute starts, with this nova.conf. It is root, and what it would ask
-its privileged helper for (privsep) is done in the process itself: that spares it a round trip.
+``python -m bench.peer_nova CONFIG``: as nova-compute starts, with this nova.conf.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import nova.conf
 import os_vif
-from nova.privsep import sys_admin_pctxt
-from vif_plug_ovs import privsep as ovs_privsep
 
 from nova import config as nova_config
 from nova import objects
 from nova_side import a_network, a_vif, an_instance, driver
 
-from .peer import BRIDGE, OWN, SWITCH, UPLINK, serve
+from .peer import BRIDGE, MANY, OWN, SWITCH, UPLINK, serve
 
 
 def start(config: str) -> None:
     """What nova.cmd.compute.main does, as far as VIFs are concerned."""
-    logging.getLogger("oslo_config.cfg").setLevel(
-        logging.ERROR
-    )  # that ovs-vsctl is deprecated, it says itself
+    logging.getLogger("oslo_config.cfg").setLevel(logging.ERROR)  # it says that ovs-vsctl is deprecated
     nova_config.parse_args(["nova-compute", "--config-file", config])
-    for privileged in (sys_admin_pctxt, ovs_privsep.vif_plug):
-        privileged.set_client_mode(False)
     objects.register_all()
     os_vif.initialize()
     nova.conf.CONF.set_override("virt_type", "kvm", "libvirt")
@@ -59,16 +54,36 @@ VIFS = {
 }
 
 
+#: as many at once as a host plugs that starts its guests
+CROWDS = {
+    "none": [a_port(0x10 + number, "ethernet") for number in range(MANY)],
+    "nova-tap": [a_port(0x40 + number, "tap", mac_address="fa:16:3e:00:00:01") for number in range(MANY)],
+    "openvswitch": [
+        a_port(0x70 + number, "ethernet", "openvswitch", bridge=SWITCH) for number in range(MANY)
+    ],
+    "os-vif": [
+        a_port(0xA0 + number, "ovs", datapath_type="netdev", ovs_create_tap=True) for number in range(MANY)
+    ],
+}
+
+
+def at_once(threads: ThreadPoolExecutor, one: Callable[[Any], object], vifs: list[Any]) -> None:
+    for _ in threads.map(one, vifs):
+        pass
+
+
 def main() -> None:
     start(sys.argv[1])
     instance, vif_driver = an_instance(), driver()
-    serve(
-        {
-            f"{name} {verb}": partial(getattr(vif_driver, verb), instance, vif)
-            for name, vif in VIFS.items()
-            for verb in ("plug", "unplug")
-        }
-    )
+    jobs: dict[str, Callable[[], object]] = {}
+    with ThreadPoolExecutor(MANY) as threads:
+        for verb in ("plug", "unplug"):
+            one = partial(getattr(vif_driver, verb), instance)
+            for name, vif in VIFS.items():
+                jobs[f"{name} {verb}"] = partial(one, vif)
+            for name, vifs in CROWDS.items():
+                jobs[f"{name} {verb} all"] = partial(at_once, threads, one, vifs)
+        serve(jobs)
 
 
 if __name__ == "__main__":

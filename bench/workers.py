@@ -23,15 +23,18 @@ class Worker:
         self._command = [
             *_OWN_SYS,
             str(python),
-            "-W",
-            "ignore",
             "-m",
             f"bench.{module}",
             *map(str, arguments),
         ]
 
     def __enter__(self) -> Worker:
-        environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONSAFEPATH": "1"}
+        environ = {
+            **os.environ,
+            "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "PYTHONSAFEPATH": "1",
+        }
         self._process = subprocess.Popen(
             self._command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )

@@ -35,9 +35,8 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in ("neutron.wsgi", "neutron.wsgi.api"):
         raise
-    server = importlib.import_module(
-        "neutron.cmd.eventlet.server"
-    )  # until release 25, and it comes before all else
+    # releases without it are served by eventlet, which has to come before all else
+    server = importlib.import_module("neutron.cmd.eventlet.server")
     _make_tables()
     neutron_api = server.main_api_eventlet()
 
