@@ -98,6 +98,16 @@ def test_a_start_plugs_first(world: World, host: Host, off: Any) -> None:
     assert not start(host, off).changed
 
 
+def test_a_start_plugs_anew_what_an_earlier_run_left(world: World, host: Host, off: Any) -> None:
+    """So that who is about to unplug that, by its generation, does not meet the guest's."""
+    define(host, off, [binding(1)])
+    left = host.plug(vifs_of(off)[0].vif()).generation
+    start(host, off)
+    assert host.show(ONE).generation > left
+    assert not host.unplug(ONE, generation=left).changed
+    assert links()["tap00000001-7d"].carrier
+
+
 def test_a_guest_that_libvirt_cannot_start_leaves_nothing_plugged(world: World, host: Host, off: Any) -> None:
     define(host, off, [binding(1), binding(2, vif_type="bridge", vif_details={"bridge": "no-bridge"})])
     with pytest.raises(LibvirtRefused, match="libvirt would not start domain guest: .*no-bridge"):

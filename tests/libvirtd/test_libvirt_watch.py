@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import libvirt
 import pytest
 
 from daemons import until
 from hypervisor import Hypervisor, kept
 from served import Served
+from vifplug.errors import InvalidInput
 from vifplug.host import Host
-from vifplug.libvirt import Watcher, attach, define, start
+from vifplug.libvirt import Watcher, attach, define, definition, start
 from vifplug.libvirt.definition import Scope, keep, ours
 from vifplug.model import read_binding
 from vifplug.remote import RemoteHost
@@ -26,9 +29,9 @@ ONE, TWO = (binding(number)["id"] for number in (1, 2))
 class Watching:
     """A watcher in a thread; how often it has looked at all."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, interval: float = 3600) -> None:  # events alone have to do
         self.looks = 0
-        self.watcher = Watcher(host, interval=3600)  # events alone have to do
+        self.watcher = Watcher(host, interval=interval)
         self.watcher.on_look = self._looked
         self._thread = threading.Thread(target=self.watcher.run)
 
@@ -221,3 +224,51 @@ def test_a_watcher_outlives_a_restart_of_vifplugd(hypervisor: Hypervisor, world:
                 until(lambda: nothing_plugged(host))
         finally:
             host.close()
+
+
+def test_who_died_while_attaching_is_not_waited_for_for_ever(
+    world: World, host: Host, domain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definition, "LEASE", 0.5)
+    domain.create()
+    vif = ours(read_binding(binding(1)), domain)
+    keep(domain, vif, Scope.LIVE, working=True)
+    host.plug(vif)  # and then it was killed
+    with Watching(host, interval=0.1):
+        assert world.ports() == {ONE}, "it may be at work yet"
+        until(lambda: nothing_plugged(host))
+
+
+def test_a_hung_script_delays_no_other_vif(
+    hypervisor: Hypervisor, world: World, host: Host, domain: Any, watching: Watching
+) -> None:
+    define(host, domain, [binding(1), binding(2)])
+    start(host, domain)
+    hung = world.folder / "hung"
+    os.mkfifo(hung)
+    world.on("unplug", do=f"[ $VIF_ID != {ONE} ] || cat {hung}")
+    hypervisor.crash("guest")
+    until(lambda: world.ports() == {ONE})
+    hung.write_text("")
+    until(lambda: nothing_plugged(host))
+
+
+def test_what_somebody_spoilt_in_a_domain_is_told_and_stops_nothing_else(
+    hypervisor: Hypervisor,
+    world: World,
+    host: Host,
+    domain: Any,
+    watching: Watching,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    define(host, domain, [binding(1, vif_type="user"), binding(2, vif_type="user")])
+    spoilt = "<vif until='soon'>{</vif>"
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT, spoilt, "x", f"urn:vifplug:vif:{ONE}", Scope.CONFIG
+    )
+    with pytest.raises(InvalidInput, match=f"the binding of VIF {ONE} in the domain's metadata"):
+        start(host, domain)
+    domain.create()
+    until(lambda: world.ports() == {TWO})
+    until(lambda: f"the binding of VIF {ONE} in the domain's metadata" in caplog.text)
+    assert define(host, domain, [binding(1, vif_type="user")]).changed, "defined again it is whole"
