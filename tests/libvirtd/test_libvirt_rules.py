@@ -42,7 +42,8 @@ def kept(*, ready: bool = False, until: float = NEVER) -> Kept:
         (HAS, NEVER, DEBT, Due.PLUG),
         (HAS, NEVER, LOST, Due.PLUG),
         (HAS, LATER, None, Due.LATER),
-        (HAS, NEVER, ARRIVING, Due.LATER),
+        (HAS, NEVER, ARRIVING, Due.ACTIVATE),
+        (HAS, LATER, ARRIVING, Due.LATER),
         (HAS_NOT, NEVER, PLUGGED, Due.UNPLUG),
         (HAS_NOT, NEVER, LOST, Due.UNPLUG),
         (HAS_NOT, NEVER, None, Due.NOTHING),
@@ -52,7 +53,11 @@ def kept(*, ready: bool = False, until: float = NEVER) -> Kept:
     ],
 )
 def test_while_a_guest_runs(live: Definition, until: float, record: Record | None, due: Due) -> None:
-    assert due_while_running(kept(until=until), live, record) is due
+    assert due_while_running(kept(until=until), live, record, here=True) is due
+
+
+def test_a_guest_on_its_way_here_is_waited_for() -> None:
+    assert due_while_running(kept(), HAS, ARRIVING, here=False) is Due.LATER
 
 
 @pytest.mark.parametrize(
