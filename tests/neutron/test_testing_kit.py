@@ -140,7 +140,8 @@ def test_nothing_is_left_when_it_ends(tmp_path: Path, monkeypatch: pytest.Monkey
     with Neutron(drivers=["iovisor"]) as neutron:
         assert neutron._process is not None
         process = neutron._process.pid
-        assert neutron.port(neutron.network(), "anywhere").details["bound_drivers"] == {"0": "iovisor"}
+        port = neutron.read(neutron.port(neutron.network(), "anywhere"))
+        assert port.details["bound_drivers"] == {"0": "iovisor"}
         (folder,) = tmp_path.iterdir()
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
