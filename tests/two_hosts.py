@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import libvirt
 
 from daemons import until
-from guests import Elsewhere
+from guests import Elsewhere, ip
 from hypervisor import Hypervisor
 from served import Served
 from vifplug.host import Host
@@ -145,18 +145,26 @@ class OneHost:
 
 
 class TwoHosts:
-    """``here`` and ``there``, which know each other as 10.88.0.1 and 10.88.0.2, and share the guests' network."""
+    """``here`` and ``there``, which know each other as 10.88.0.1 and 10.88.0.2, and share the guests' network.
+
+    Who pings is ``outside``, on that network too: a host would answer ARP at any of its devices, also at taps.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.here, self.there = OneHost(folder / "a", 1), OneHost(folder / "b", 2)
+        self.outside = Elsewhere()
 
     def __enter__(self) -> TwoHosts:
         for one in self.both:
             one.ip("link add br-data type bridge forward_delay 0")
-            one.ip(f"address add 10.9.0.{100 + one.number}/24 dev br-data")
             one.ip("link set br-data up")
         for name in ("mgmt0", "wire0"):
             self.here.ip(f"link add {name} type veth peer name {name} netns {self.there.place.namespace}")
+        self.here.ip(f"link add out0 type veth peer name eth0 netns {self.outside.namespace}")
+        self.here.ip("link set out0 master br-data up")
+        self.outside.do(lambda: ip("address add 10.9.0.100/24 dev eth0"))
+        self.outside.do(lambda: ip("link set eth0 up"))
         for one in self.both:
             one.ip("link set wire0 master br-data up")
             one.ip(f"address add 10.88.0.{one.number}/24 dev mgmt0")
@@ -169,6 +177,7 @@ class TwoHosts:
     ) -> None:
         for one in self.both:
             one.close()
+        self.outside.close()
 
     @property
     def both(self) -> tuple[OneHost, OneHost]:
@@ -179,6 +188,7 @@ class Movers:
     """What moves guests between the two, either way."""
 
     def __init__(self, pair: TwoHosts, resources: contextlib.ExitStack) -> None:
+        self.pair = pair
         self.here, self.there = pair.here, pair.there
         self.connections = {one.number: resources.enter_context(one.connected()) for one in pair.both}
         self.hosts = {one.number: resources.enter_context(one.host) for one in pair.both}
@@ -224,7 +234,7 @@ class Movers:
 
 
 class Lost(NamedTuple):
-    """How a network took to a guest's move."""
+    """How a network took to a guest's move, from the first answer to the last."""
 
     sent: int
     lost: int
@@ -233,13 +243,14 @@ class Lost(NamedTuple):
 
 
 class Pinging:
-    """Pings an address from a host, 20 times a second, until it is asked how that went."""
+    """The guest pinged from outside, 20 times a second, until it is asked how that went."""
 
-    def __init__(self, host: OneHost, address: str) -> None:
-        command = ["ping", "-D", "-n", "-i", "0.05", address]
-        self._log = host.world.folder / "pings"
+    def __init__(self, pair: TwoHosts) -> None:
+        command = ["ping", "-D", "-n", "-i", "0.05", ADDRESS]
+        self._log = pair.folder / "pings"
         with self._log.open("w") as log:
-            self._process = host.place.do(lambda: subprocess.Popen(command, stdout=log, stderr=log))
+            self._process = pair.outside.do(lambda: subprocess.Popen(command, stdout=log, stderr=log))
+        self.wait()
 
     def wait(self) -> None:
         """Until it was answered ten times more."""
@@ -250,12 +261,11 @@ class Pinging:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(30)
         said = self._log.read_text()
-        times = [float(moment) for moment in re.findall(r"^\[([0-9.]+)\] .*bytes from", said, re.MULTILINE)]
-        summary = re.search(r"([0-9]+) packets transmitted, ([0-9]+) received", said)
-        assert summary is not None, said
-        sent, received = int(summary[1]), int(summary[2])
-        gaps = [after - before for before, after in pairwise(times)]
-        return Lost(sent, sent - received, max(gaps, default=0.0))
+        answers = re.findall(r"^\[([0-9.]+)\] .*bytes from.* icmp_seq=([0-9]+)", said, re.MULTILINE)
+        sequence = [int(number) for _, number in answers]
+        sent = sequence[-1] - sequence[0] + 1
+        gaps = [float(after) - float(before) for (before, _), (after, _) in pairwise(answers)]
+        return Lost(sent, sent - len(set(sequence)), max(gaps))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from two_hosts import ADDRESS, Movers, OneHost, Pinging, TwoHosts, two_hosts, wait
+from two_hosts import Movers, OneHost, Pinging, TwoHosts, two_hosts, wait
 from vifplug.errors import DestinationUnable, InvalidInput, MigrationFailed
 from vifplug.libvirt import Phase, finish, vifs_of
 from vifplug.libvirt.definition import Definition, Scope
@@ -44,8 +44,7 @@ def movers(pair: TwoHosts) -> Iterator[Movers]:
 @pytest.mark.parametrize("way", ["managed", "peer to peer"])
 def test_a_guest_pings_on_as_it_moves(movers: Movers, way: str, record_property: Any) -> None:
     domain = movers.guest(boots=True)
-    pinging = Pinging(movers.here, ADDRESS)
-    pinging.wait()
+    pinging = Pinging(movers.pair)
     phases: list[Phase] = []
     uri = movers.there.hypervisor.uri
     moved = movers.move(domain, peer_to_peer=None if way == "managed" else uri, on_phase=phases.append)
@@ -120,7 +119,7 @@ def test_a_tap_of_vifplug_s_here_is_a_bridge_port_of_libvirt_s_there(
 ) -> None:
     """The VIF's type differs between the two hosts: the guest cannot tell."""
     domain = movers.guest(boots=True)
-    pinging = Pinging(movers.here, ADDRESS)
+    pinging = Pinging(movers.pair)
     other = binding(1, vif_type="bridge", vif_details={"bridge": "br-data"})
     movers.there.world.on("plug")
     movers.move(domain, bindings=[other])
@@ -289,7 +288,7 @@ def slowly() -> dict[str, int]:
 
 def test_a_migration_that_takes_too_long_is_cancelled(movers: Movers) -> None:
     domain = movers.guest(boots=True)
-    pinging = Pinging(movers.here, ADDRESS)
+    pinging = Pinging(movers.pair)
     with pytest.raises(MigrationFailed, match="was cancelled.*runs at the source as before"):
         movers.move(domain, parameters=slowly(), seconds=1.0)
     assert movers.is_still_here()
