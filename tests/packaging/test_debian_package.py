@@ -56,6 +56,11 @@ def calls(debian: Debian) -> list[str]:
     return debian.run("sh", "-c", "cat /tmp/calls; rm /tmp/calls").stdout.splitlines()
 
 
+def test_what_doctor_imports_and_conform_copies_is_there(debian: Debian) -> None:
+    """It lies below /usr/lib/vifplug, where scripts find it, and Python finds it too."""
+    debian.run("/usr/bin/python3", "-Ic", "import vifplug.doctor.switch, vifplug.scriptlib.ovn")
+
+
 @pytest.mark.parametrize("mechanism", MAIL)
 def test_the_mails_bindings_work_word_for_word(debian: Debian, netns: None, mechanism: str) -> None:
     """vif_plug_script stands beside vif_type in the mail; Neutron carries it in vif_details."""
