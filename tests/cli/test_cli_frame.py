@@ -32,6 +32,7 @@ ALL = {
         "top",
         "repair",
         "activate",
+        "migrate",
     ),
     *("attach", "detach", "domain"),
 }

@@ -29,6 +29,7 @@ VERBS = (
     "attach",
     "detach",
     "domain",
+    "migrate",
     "events",
     "top",
     "xml",
