@@ -113,12 +113,16 @@ class Hypervisor:
         until(self._answers, 60)
 
     def _answers(self) -> bool:
-        assert self._runs(), (self.folder / "log" / "libvirtd.log").read_text()
+        assert self.runs(), (self.folder / "log" / "libvirtd.log").read_text()
         with contextlib.suppress(libvirt.libvirtError), self.connected():
             return True
         return False
 
-    def _runs(self) -> bool:
+    @property
+    def process(self) -> int:
+        return self._pid
+
+    def runs(self) -> bool:
         return Path(f"/proc/{self._pid}").exists()
 
     @contextlib.contextmanager
@@ -130,7 +134,7 @@ class Hypervisor:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End libvirtd; its guests run on."""
         os.kill(self._pid, number)
-        until(lambda: not self._runs())
+        until(lambda: not self.runs())
 
     def clear(self) -> None:
         """End and undefine all guests."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from daemons import until
 from hypervisor import Hypervisor, in_guest, kept
-from vifplug.errors import DeviceTaken, GuestHolds, InvalidInput, LibvirtRefused, NotPlugged, ScriptFailed
+from vifplug.errors import (
+    DeviceTaken,
+    GuestHolds,
+    InvalidInput,
+    LibvirtRefused,
+    LibvirtUnreachable,
+    NotPlugged,
+    ScriptFailed,
+)
 from vifplug.host import Host
-from vifplug.libvirt import attach, detach, vifs_of
-from vifplug.libvirt.definition import Scope
+from vifplug.libvirt import attach, connect, detach, find_domain, vifs_of
+from vifplug.libvirt.definition import Definition, Scope
 from world import ID, TAP, World, binding, links
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_root]
@@ -236,3 +245,39 @@ def test_of_a_guest_that_has_ended_it_is_unplugged(
     until(lambda: not still.isActive())
     assert detach(host, still, ID).unplugged
     assert links() == {} and world.ports() == set()
+
+
+# --- libvirtd gone in the middle -----------------------------------------------------------------
+
+
+def test_when_libvirtd_dies_in_the_middle_nothing_is_taken_from_the_guest_and_it_can_be_done_again(
+    hypervisor: Hypervisor, connection: Any, world: World, host: Host, still: Any
+) -> None:
+    world.on("plug", do=f"kill -9 {hypervisor.process}")
+    try:
+        with pytest.raises(
+            LibvirtUnreachable, match="the guest may have the interface, so the VIF stays plugged"
+        ):
+            attach(host, still, binding())
+    finally:
+        until(lambda: not hypervisor.runs())
+        hypervisor.start()
+    world.on("plug")
+    assert world.ports() == {ID} and TAP in links()
+    with closing(connect()) as again:
+        domain = find_domain(again, "guest")
+        assert attach(host, domain, binding()).changed
+        assert in_guest(domain) == in_guest(domain, Scope.CONFIG) == [TAP]
+        assert not any(one.at_work for one in Definition.of(domain, Scope.LIVE).kept.values())
+
+
+def test_when_libvirtd_dies_before_anything_is_done_nothing_is(
+    hypervisor: Hypervisor, host: Host, still: Any
+) -> None:
+    hypervisor.kill()
+    try:
+        with pytest.raises(LibvirtUnreachable, match="the connection to libvirt broke off"):
+            attach(host, still, binding())
+    finally:
+        hypervisor.start()
+    assert host.list() == [] and links() == {}
