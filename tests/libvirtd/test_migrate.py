@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import libvirt
 import pytest
 
-from two_hosts import Movers, OneHost, Pinging, TwoHosts, two_hosts, wait
+from two_hosts import PORT, Movers, OneHost, Pinging, TwoHosts, two_hosts, wait
 from vifplug.errors import DestinationUnable, InvalidInput, MigrationFailed
 from vifplug.libvirt import Phase, finish, vifs_of
 from vifplug.libvirt.definition import Definition, Scope
@@ -338,3 +339,35 @@ def test_what_runs_at_the_source_is_not_finished(movers: Movers) -> None:
     with pytest.raises(MigrationFailed, match="at the source too"):
         finish(movers.hosts[1], movers.connections[1], movers.hosts[2], domain)
     assert movers.is_still_here()
+
+
+def test_the_page_s_program_moves_a_guest(movers: Movers, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0]
+    assert movers.here.served is not None and movers.there.served is not None
+    for named, one in (
+        ("/run/vifplug/vifplugd.sock", movers.here.served.socket),
+        ("/run/vifplug/host2.sock", movers.there.served.socket),
+        ("qemu:///system", movers.here.hypervisor.uri),
+        ("qemu+ssh://host2/system", movers.there.hypervisor.uri),
+    ):
+        assert named in program
+        program = program.replace(named, one)
+    movers.guest()
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102
+    assert PORT in capsys.readouterr().out
+    for one in ("here", "there", "source", "destination"):
+        names[one].close()
+    assert movers.is_there()
+
+
+def test_the_page_s_four_calls_move_a_vif(movers: Movers) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+    program = page.split("```python\n")[2].split("```")[0]
+    here, there = movers.hosts[1], movers.hosts[2]
+    generation = here.plug(binding(1)).generation
+    names = {"here": here, "there": there, "binding": binding(1), "vif_id": PORT, "generation": generation}
+    exec(program, names)  # noqa: S102
+    assert movers.here.is_clean()
+    assert not movers.there.records()[0].request.arriving
