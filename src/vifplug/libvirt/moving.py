@@ -14,7 +14,7 @@ from ..host.host import Binding, Host
 from ..host.results import Plugged, Record, State
 from ..model import Vif, as_binding, read_binding
 from .connection import Domain, binding, translated
-from .definition import Definition, Interface, Scope, ours
+from .definition import NAMESPACE, Definition, Interface, Scope, ours
 from .stored import interface_of
 
 #: what the guest sees of an interface and no network decides: its place, its boot ROM, its turn at booting
@@ -132,7 +132,7 @@ def _with(xml: str, vifs: list[tuple[Moving, Plugged]]) -> str:
     root = ET.fromstring(xml)  # noqa: S314  # libvirt's own
     devices = root.find("devices")
     for one, plugged in vifs:
-        metadata = root.find(f"./metadata/{{urn:vifplug:vif:{one.id}}}vif")
+        metadata = root.find(f"./metadata/{{{NAMESPACE}{one.id}}}vif")
         if metadata is not None:
             metadata.text = json.dumps(as_binding(one.there), ensure_ascii=False)
         address = _value(one.element, "mac", "address")
