@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -151,3 +152,36 @@ def test_a_transient_domain_has_no_definition(hypervisor: Hypervisor, connection
     with pytest.raises(InvalidInput, match="domain guest is transient"):
         define(host, domain, [binding()])
     assert TAP not in links()
+
+
+def test_a_vif_whose_script_fails_leaves_no_trace_in_the_definition(
+    world: World, host: Host, off: Any
+) -> None:
+    before = off.XMLDesc()
+    world.on("plug", status=1)
+    with pytest.raises(ScriptFailed):
+        define(host, off, [binding(1, vif_type="vhostuser")])
+    assert off.XMLDesc().replace("  <metadata/>\n", "") == before and host.list() == []
+
+
+def test_what_a_script_says_and_libvirt_refuses_is_unplugged_again(
+    world: World, host: Host, off: Any
+) -> None:
+    define(host, off, [binding(1)])
+    world.on("plug", do="""echo '{"vif": {"pci_slot": "0000:00:1f.0"}}'""")
+    with pytest.raises(LibvirtRefused, match="per-device boot elements cannot be used together with os/boot"):
+        define(host, off, [binding(1), binding(2, vif_type="hostdev", boot_order=1)])
+    assert kept(off, Scope.CONFIG) == [ONE]
+    assert host.list() == [] and world.ports() == set()
+
+
+def test_two_who_start_a_guest_at_once_start_it_once(
+    hypervisor: Hypervisor, world: World, host: Host, off: Any
+) -> None:
+    define(host, off, [binding(1), binding(2)])
+    world.on("plug", do="sleep 0.2")  # both are in the middle of it
+    with hypervisor.connected() as other, ThreadPoolExecutor(2) as pool:
+        domains = [off, other.lookupByName("guest")]
+        both = [pool.submit(start, host, domain) for domain in domains]
+        assert sorted(one.result().changed for one in both) == [False, True]
+    assert links()["tap00000001-7d"].carrier and links()["tap00000002-7d"].carrier

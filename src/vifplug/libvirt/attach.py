@@ -12,7 +12,7 @@ from ..model import Vif, read_binding
 from .connection import Domain, translated
 from .definition import Definition, Scope, drop, keep, ours
 from .domain import define_one, is_plugged
-from .stored import Fate, check_place, put, take_out
+from .stored import Fate, binds, check_place, put, take_out
 
 
 class Attached(Struct, frozen=True, kw_only=True):
@@ -95,9 +95,11 @@ def _attach_live(
     there = definition.like(vif)
     check_place(definition, vif, there)
     plugged_before = is_plugged(host, vif.id)
-    kept_before = vif.id in definition.kept
-    keep(domain, vif, Scope.LIVE, working=True)
+    kept = definition.kept.get(vif.id)
+    written = there is not None and kept is not None and not kept.at_work and binds(kept, vif)
     stored = Fate.SAME
+    if not written:
+        keep(domain, vif, Scope.LIVE, working=True)
     try:
         plugged = host.plug(vif, seconds=seconds)
         if Scope.CONFIG in scope:
@@ -105,10 +107,11 @@ def _attach_live(
         if there is None:
             with translated(f"attach VIF {vif.id} to domain {definition.name}"):
                 domain.attachDeviceFlags(plugged.xml, int(Scope.LIVE))
-        keep(domain, vif, Scope.LIVE)
+        if not written:
+            keep(domain, vif, Scope.LIVE)
     except BaseException as error:
         if not _may_be_there(domain, vif, error):
-            _undo(host, domain, vif, error, stored=stored, plugged=not plugged_before, kept=not kept_before)
+            _undo(host, domain, vif, error, stored=stored, plugged=not plugged_before, kept=kept is None)
         raise
     changed = there is None or plugged.changed or stored is not Fate.SAME
     return changed, plugged.xml

@@ -98,10 +98,9 @@ def find_domain(connection: Connection, name: str) -> Domain:
         except library.libvirtError as error:
             if lost(error):
                 raise unreachable(error) from None
-    with translated("be asked for its URI"):
-        raise NoSuchDomain(
-            f"libvirt at {connection.getURI()} has no domain {name}: see 'virsh list --all'", domain=name
-        )
+    with translated("tell its URI"):
+        uri = connection.getURI()
+    raise NoSuchDomain(f"libvirt at {uri} has no domain {name}: see 'virsh list --all'", domain=name)
 
 
 @contextmanager

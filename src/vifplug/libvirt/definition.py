@@ -28,7 +28,8 @@ from .connection import Domain, binding, translated
 
 #: how libvirt's users know an interface of ours; the VIF's id follows
 ALIAS = "ua-vifplug-"
-_NAMESPACE = "urn:vifplug:vif:"
+#: of a VIF's element in the metadata; its id follows
+NAMESPACE = "urn:vifplug:vif:"
 _PREFIX = "vifplug"
 #: seconds that plugging, attaching or starting may take before others may think that whoever began it has died
 LEASE = 120.0
@@ -112,14 +113,14 @@ class Definition:
 def _kept(root: ET.Element) -> Iterator[Kept]:
     for element in root.iterfind("./metadata/*"):
         namespace = element.tag.partition("}")[0].lstrip("{")
-        if not namespace.startswith(_NAMESPACE):
+        if not namespace.startswith(NAMESPACE):
             continue
         try:
             until = float(element.get("until", "0"))
         except ValueError:
             until = 0.0
         yield Kept(
-            namespace.removeprefix(_NAMESPACE), element.text or "", element.get("ready") == "yes", until
+            namespace.removeprefix(NAMESPACE), element.text or "", element.get("ready") == "yes", until
         )
 
 
@@ -179,16 +180,20 @@ def keep(domain: Domain, vif: Vif, scope: Scope, *, ready: bool = False, working
 def drop(domain: Domain, vif_id: str, scope: Scope) -> None:
     """Take the VIF out of the domain's metadata, if it is there."""
     library = binding()
+    gone = (
+        library.VIR_ERR_NO_DOMAIN_METADATA,
+        library.VIR_ERR_OPERATION_INVALID,
+    )  # the latter: its guest has ended
     for one in (Scope.LIVE, Scope.CONFIG):
         if one in scope:
             try:
                 _set(domain, vif_id, None, one)
             except LibvirtRefused as error:
-                if error.context.get("libvirt_code") != library.VIR_ERR_NO_DOMAIN_METADATA:
+                if error.context["libvirt_code"] not in gone:
                     raise
 
 
 def _set(domain: Domain, vif_id: str, xml: str | None, scope: Scope) -> None:
     library = binding()
     with translated(f"write VIF {vif_id} into the domain's metadata"):
-        domain.setMetadata(library.VIR_DOMAIN_METADATA_ELEMENT, xml, _PREFIX, _NAMESPACE + vif_id, int(scope))
+        domain.setMetadata(library.VIR_DOMAIN_METADATA_ELEMENT, xml, _PREFIX, NAMESPACE + vif_id, int(scope))

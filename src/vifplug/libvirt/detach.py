@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -70,7 +71,8 @@ def detach(
             if not force:
                 raise
             forced = True
-        drop(domain, vif_id, Scope.LIVE)
+        with suppress(NoSuchDomain):  # a transient one whose guest has just ended
+            drop(domain, vif_id, Scope.LIVE)
     waited = time.monotonic() - began
     taken = Scope.CONFIG in scope and take_out(domain, vif_id)
     unplugged = False
@@ -163,9 +165,11 @@ def _take_from_guest(domain: Domain, vif_id: str, definition: Definition, patien
 def _holds(domain: Domain, interface: Interface) -> bool:
     try:
         present = Definition.of(domain, Scope.LIVE)
+        with translated("tell the domain's state"):
+            runs = domain.isActive()
     except NoSuchDomain:
         return False
-    return any(one.alias == interface.alias for one in present.interfaces) and bool(domain.isActive())
+    return bool(runs) and any(one.alias == interface.alias for one in present.interfaces)
 
 
 def _held(domain: Domain, name: str, vif_id: str, why: str) -> GuestHolds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -20,7 +21,10 @@ from ..host.results import State
 from ..model import Vif, read_binding
 from .connection import Domain, translated
 from .definition import Definition, Kept, Scope, keep, ours
-from .stored import Fate, interface_of, put, take_out
+from .stored import Fate, interface_of, keep_as_it_was, put, take_out
+
+#: seconds that a start waits for somebody else who starts the same domain, and who may have died at it
+_OTHERS = 10.0
 
 
 class Defined(Struct, frozen=True, kw_only=True):
@@ -83,27 +87,44 @@ def define(host: Host, domain: Domain, bindings: Iterable[Binding], *, ready: bo
 def define_one(host: Host, domain: Domain, vif: Vif, *, ready: bool | None = None) -> tuple[Fate, str]:
     """Put one VIF into the definition, and plug it if it is to be ready; its interface too."""
     before = Definition.of(domain, Scope.CONFIG).kept.get(vif.id)
-    xml, plugged_for_it = _known(vif), False
-    if xml is None:  # what its script answers is in the XML
-        plugged_for_it = not is_plugged(host, vif.id)
-        keep(domain, vif, Scope.CONFIG, ready=bool(ready), working=True)
-        xml = host.plug(vif).xml
-    fate = put(domain, vif, xml, ready=ready)
-    kept = Definition.of(domain, Scope.CONFIG).kept.get(vif.id)
+    ready = (before is not None and before.ready) if ready is None else ready
+    xml = _known(vif)
+    if xml is None:
+        fate, xml = _put_as_answered(host, domain, vif, before, ready)
+    else:
+        fate = put(domain, vif, xml, ready=ready)
     if not _has_live(domain, vif.id):
-        if kept is not None and kept.ready:
+        if ready:
             host.plug(vif)
-        elif plugged_for_it or (before is not None and before.ready):
+        elif before is not None and before.ready:
             host.unplug(vif.id)
+    return fate, xml
+
+
+def _put_as_answered(
+    host: Host, domain: Domain, vif: Vif, before: Kept | None, ready: bool
+) -> tuple[Fate, str]:
+    """Put a VIF into the definition whose interface only its script knows: plug it, if but to be told."""
+    plugged_before = is_plugged(host, vif.id)
+    keep(domain, vif, Scope.CONFIG, ready=ready, working=True)
+    try:
+        xml = host.plug(vif).xml
+        fate = put(domain, vif, xml, ready=ready)
+    except LibvirtUnreachable:
+        raise
+    except BaseException:
+        keep_as_it_was(domain, vif.id, before)
+        if not plugged_before:
+            host.unplug(vif.id)
+        raise
+    if not plugged_before and not ready:
+        host.unplug(vif.id)
     return fate, xml
 
 
 def is_plugged(host: Host, vif_id: str) -> bool:
     """Whether it is on record, and not as a mere debt."""
-    try:
-        return host.show(vif_id).state is not State.DEBT
-    except NotPlugged:
-        return False
+    return _generation(host, vif_id) is not None
 
 
 def start(host: Host, domain: Domain, flags: int = 0) -> Started:
@@ -113,21 +134,23 @@ def start(host: Host, domain: Domain, flags: int = 0) -> Started:
     LibvirtRefused, and LibvirtUnreachable when the connection broke off while libvirt started it: the VIFs stay
     plugged then, for it may run.
     """
-    with translated("tell the domain's state"):
-        name, runs = domain.name(), bool(domain.isActive())
+    name = domain.name()
     kept = vifs_of(domain)
-    if runs:
+    if _runs(domain) or _somebody_else_starts(domain):
         return Started(domain=name, changed=False, vifs=[one.id for one in kept])
+    left = {one.id: _generation(host, one.id) for one in kept if not one.ready}
     begun: list[Kept] = []
     try:
         for one in kept:
             begun.append(one)
-            _plug_for_start(host, domain, one)
+            _plug_for_start(host, domain, one, left.get(one.id))
         with translated(f"start domain {name}"):
             domain.createWithFlags(flags)
     except LibvirtUnreachable:
         raise
     except BaseException as error:
+        if isinstance(error, LibvirtRefused) and _runs(domain):  # somebody else was faster
+            return Started(domain=name, changed=False, vifs=[one.id for one in kept])
         _undo_start(host, domain, begun, error)
         raise
     for one in kept:
@@ -135,20 +158,42 @@ def start(host: Host, domain: Domain, flags: int = 0) -> Started:
     return Started(domain=name, changed=True, vifs=[one.id for one in kept])
 
 
-def _plug_for_start(host: Host, domain: Domain, kept: Kept) -> None:
+def _somebody_else_starts(domain: Domain) -> bool:
+    """Wait for who is at work with the domain, a little; whether it runs then."""
+    until = time.monotonic() + _OTHERS
+    while any(one.at_work for one in vifs_of(domain)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return _runs(domain)
+
+
+def _runs(domain: Domain) -> bool:
+    with translated("tell the domain's state"):
+        return bool(domain.isActive())
+
+
+def _plug_for_start(host: Host, domain: Domain, kept: Kept, left: int | None) -> None:
     vif = kept.vif()
     keep(domain, vif, Scope.CONFIG, ready=kept.ready, working=True)
-    if not kept.ready:
-        # What an earlier run left plugged may be about to be unplugged, by its generation: this one is another.
-        host.unplug(vif.id)
+    if left is not None:
+        # What an earlier run left plugged may be about to be unplugged, by its generation: the guest's is another.
+        host.unplug(vif.id, generation=left)
     put(domain, vif, host.plug(vif).xml, ready=kept.ready, working=True)
+
+
+def _generation(host: Host, vif_id: str) -> int | None:
+    """Of the plug that there is, if there is one."""
+    try:
+        record = host.show(vif_id)
+    except NotPlugged:
+        return None
+    return None if record.state is State.DEBT else record.generation
 
 
 def _undo_start(host: Host, domain: Domain, begun: list[Kept], error: BaseException) -> None:
     notes = []
     for kept in begun:
         try:
-            if not kept.ready:
+            if not kept.ready and not _runs(domain):
                 host.unplug(kept.id)
             keep(domain, kept.vif(), Scope.CONFIG, ready=kept.ready)
         except NoSuchDomain:
@@ -163,9 +208,8 @@ def _undo_start(host: Host, domain: Domain, begun: list[Kept], error: BaseExcept
 
 
 def _has_live(domain: Domain, vif_id: str) -> bool:
-    with translated("tell the domain's state"):
-        if not domain.isActive():
-            return False
+    if not _runs(domain):
+        return False
     live = Definition.of(domain, Scope.LIVE)
     kept = live.kept.get(vif_id)
     return (kept is not None and kept.at_work) or interface_of(live, vif_id) is not None

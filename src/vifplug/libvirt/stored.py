@@ -42,7 +42,7 @@ def put(domain: Domain, vif: Vif, xml: str, *, ready: bool | None = None, workin
             with translated(f"change VIF {vif.id} in the definition of domain {definition.name}"):
                 domain.updateDeviceFlags(_at_place_of(found, xml), int(Scope.CONFIG))
     except LibvirtRefused:
-        _keep_as_it_was(domain, vif.id, kept)
+        keep_as_it_was(domain, vif.id, kept)
         raise
     return fate
 
@@ -91,11 +91,12 @@ def _fate(vif: Vif, xml: str, ready: bool, kept: Kept | None, found: Interface |
         return Fate.ADDED
     if kept is None:
         return Fate.SAME if found.vif_id is None else Fate.CHANGED
-    same = kept.ready == ready and _binds(kept, vif) and _has(found.element, ET.fromstring(xml))  # noqa: S314
+    same = kept.ready == ready and binds(kept, vif) and _has(found.element, ET.fromstring(xml))  # noqa: S314
     return Fate.SAME if same or found.vif_id is None else Fate.CHANGED
 
 
-def _binds(kept: Kept, vif: Vif) -> bool:
+def binds(kept: Kept, vif: Vif) -> bool:
+    """Whether it is this very VIF that the domain keeps."""
     try:
         return as_binding(kept.vif()) == as_binding(vif)
     except InvalidInput:
@@ -117,7 +118,8 @@ def _at_place_of(found: Interface, xml: str) -> str:
     return ET.tostring(wanted, encoding="unicode")
 
 
-def _keep_as_it_was(domain: Domain, vif_id: str, kept: Kept | None) -> None:
+def keep_as_it_was(domain: Domain, vif_id: str, kept: Kept | None) -> None:
+    """Write back into the definition's metadata what was there before, or take out what was not."""
     if kept is None:
         drop(domain, vif_id, Scope.CONFIG)
     else:

@@ -70,11 +70,13 @@ class Watcher:
             while not self._ended.is_set():
                 try:
                     with self._listening() as connection:
-                        log.info("watching the guests of %s", connection.getURI())
+                        with translated("tell its URI"):
+                            log.info("watching the guests of %s", connection.getURI())
                         pause = _FIRST_PAUSE
                         self._watch(connection)
                 except LibvirtUnreachable as error:
-                    log.warning("%s; trying again in %g s", error.message, pause)
+                    level = logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG  # said once
+                    log.log(level, "%s; trying again until it does", error.message)
                     self._ended.wait(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
