@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -281,3 +283,32 @@ def test_when_libvirtd_dies_before_anything_is_done_nothing_is(
     finally:
         hypervisor.start()
     assert host.list() == [] and links() == {}
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_guest_that_ends_while_it_is_asked_has_let_go_too(
+    hypervisor: Hypervisor, connection: Any, host: Host, persistent: bool
+) -> None:
+    made = hypervisor.guest()
+    domain = connection.defineXML(made) if persistent else connection.createXML(made)
+    if persistent:
+        domain.create()
+    attach(host, domain, binding())
+    crash = threading.Timer(0.3, hypervisor.crash, ["guest"])
+    crash.start()
+    detached = detach(host, domain, ID)
+    crash.join()
+    assert detached.unplugged and not detached.forced and detached.seconds < 20
+    assert host.list() == [] and links() == {}
+
+
+def test_a_guest_that_refuses_is_told_as_such_stand_in(
+    host: Host, still: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU 7.2 tells of no refusal for a card: the event is made up here."""
+    attach(host, still, binding())
+    removal = sys.modules["vifplug.libvirt.detach"]._Removal
+    monkeypatch.setattr(removal, "wait", lambda self, _: self._failed(None, None, self._alias, None))
+    with pytest.raises(GuestHolds, match="the guest refuses to let go of it"):
+        detach(host, still, ID)
+    assert links()[TAP].carrier
