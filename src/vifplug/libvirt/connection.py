@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ else:
 
 #: seconds between two signs of life, and how many may fail to come
 KEEPALIVE = (5, 3)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _loop_lock = threading.Lock()
 _loop: threading.Thread | None = None
@@ -89,7 +91,9 @@ def connect(uri: str | None = None) -> Connection:
 def find_domain(connection: Connection, name: str) -> Domain:
     """A domain by number, UUID or name, looked for in this order, as virsh does. Raises NoSuchDomain."""
     library = binding()
-    lookups = [connection.lookupByUUIDString, connection.lookupByName]
+    lookups = [connection.lookupByName]
+    if _UUID.fullmatch(name):
+        lookups.insert(0, connection.lookupByUUIDString)
     if name.isdigit():
         lookups.insert(0, lambda text: connection.lookupByID(int(text)))
     for lookup in lookups:
