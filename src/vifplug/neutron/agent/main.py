@@ -8,8 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, VifplugError
+
+if TYPE_CHECKING:
+    from .agent import Agent
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,16 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # every thread that is started from here on leaves them to this one
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
-        _configure(list(sys.argv[1:] if arguments is None else arguments))
-        from oslo_config import cfg
-
-        from .agent import Agent
-
-        agent = Agent(cfg.CONF)
-        agent.start()
+        agent = _configured(list(sys.argv[1:] if arguments is None else arguments))
     except VifplugError as error:
         sys.stderr.write(f"vifplug-neutron-agent: {error}\n")
         sys.exit(error.exit_status)
+    # beside this thread: without a message bus it waits for one, and is to end all the same when it is told to
+    threading.Thread(target=_start, args=[agent], name="vifplug-start", daemon=True).start()
     signal.sigwait(_STOP)
     _LOG.info("Stopping; what is plugged stays plugged")
     ending = threading.Thread(target=agent.stop, daemon=True)
@@ -42,8 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(0)  # not held up by threads that wait for a message bus that is away
 
 
-def _configure(arguments: list[str]) -> None:
-    """Read the configuration files and set up logging and RPC. Raises ConfigError."""
+def _start(agent: Agent) -> None:
+    try:
+        agent.start()
+    except Exception:
+        _LOG.exception("The agent cannot start")
+        logging.shutdown()
+        os._exit(70)  # EX_SOFTWARE: the service manager tries again
+
+
+def _configured(arguments: list[str]) -> Agent:
+    """Read the configuration files, set up logging and RPC, and make the agent of it. Raises ConfigError."""
     try:
         from neutron.common import config
         from oslo_config import cfg
@@ -65,6 +74,9 @@ def _configure(arguments: list[str]) -> None:
         config.init(arguments, prog="vifplug-neutron-agent")
         config.setup_logging()
         _check()
+        from .agent import Agent
+
+        return Agent(cfg.CONF)
     except cfg.ConfigFilesNotFoundError as error:
         raise ConfigError(f"no such configuration file: {', '.join(error.config_files)}") from None
     except (cfg.Error, DriverLoadFailure, MessagingException, ValueError) as error:
@@ -77,7 +89,7 @@ def _check() -> None:
 
     from .options import GROUP
 
-    if not cfg.CONF.transport_url:
+    if cfg.CONF.transport_url in (None, "", "rabbit://"):  # the last is its default, which no cloud has
         raise ConfigError(
             "transport_url is not set: give --config-file with the neutron.conf of this cloud, whose [DEFAULT] has it"
         )

@@ -50,6 +50,8 @@ class Place(Struct, frozen=True, kw_only=True):
     tap: Callable[[str], Link | None]
     #: do ``settle`` for this port again, in so many seconds
     again: Callable[[str, float], None]
+    #: see, in a while, whether Neutron took what it was told of this port
+    check: Callable[[str], None]
     #: whether the port is bound here, asked anew
     still_bound: Callable[[str], bool]
     #: seconds
@@ -71,6 +73,8 @@ class Vif:
         self._plugged: Plug | None = None
         #: whether Neutron knows that it is plugged: and whether as one that lives here (active), or is to come
         self._up: bool | None = None
+        #: whether Neutron was told nothing of it so far
+        self._first = True
         self._abandoned: float | None = None
         self._wait = _FIRST
 
@@ -174,15 +178,19 @@ class Vif:
         if self._up is bound.active and (known or not bound.active):
             return
         place.neutron.up(self.id)
-        self._up = bound.active
         if bound.active:
             self._status = "ACTIVE"
+            if self._up is not True:  # once: it may wait for others than us, say its DHCP entry
+                place.check(self.id)
+        self._up = bound.active
 
     def _tell_down(self, place: Place, bound: Bound) -> None:
         if bound.active and self._status != "DOWN":
             place.neutron.down(self.id)
             self._status = "DOWN"
-        self._up = None
+            if self._up is not None or self._first:
+                place.check(self.id)
+        self._up, self._first = None, False
 
     # --- it should not --------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 _GATHER = 0.02
 #: seconds after which a port is asked for again that was told of and is not bound here: its binding is written last
 _ANEW = (0.5, 2.0, 5.0, 15.0)
+#: seconds after which it is seen whether Neutron took what it was told: an update may be lost there to another
+_CHECK = 5.0
 #: seconds between two questions of whether a live migration's destination has become the port's host, or never will:
 #: Neutron tells of the one, and of the other nobody
 _MIGRATING = 10.0
@@ -52,6 +54,7 @@ class Vifs:
             again=lambda port_id, seconds: self._later.call(
                 seconds, ("settle", port_id), partial(self._settle, port_id)
             ),
+            check=lambda port_id: self._ask_later(_CHECK, port_id, len(_ANEW)),
             still_bound=lambda port_id: any(self._neutron.bindings([port_id])),
             abandoned_after=abandoned_after,
         )
