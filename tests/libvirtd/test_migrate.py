@@ -51,7 +51,7 @@ def test_a_guest_pings_on_as_it_moves(movers: Movers, way: str, record_property:
     moved = movers.move(domain, peer_to_peer=None if way == "managed" else uri, on_phase=phases.append)
     pinging.wait()
     lost = pinging.end()
-    record_property("pings", lost)
+    record_property("pings", str(lost))
     assert lost.gap < 5 and moved.vifs == [ONE] and moved.notes == []
     assert phases == list(Phase)
     assert movers.is_there()
@@ -126,7 +126,7 @@ def test_a_tap_of_vifplug_s_here_is_a_bridge_port_of_libvirt_s_there(
     movers.move(domain, bindings=[other])
     pinging.wait()
     lost = pinging.end()
-    record_property("pings", lost)
+    record_property("pings", str(lost))
     assert movers.there.runs() and not movers.here.has() and movers.here.is_clean()
     (record,) = movers.there.records()
     assert (record.vif.type, record.request.arriving) == ("bridge", False)

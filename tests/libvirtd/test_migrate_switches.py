@@ -70,7 +70,7 @@ def test_from_a_linux_bridge_to_open_vswitch_and_back(movers: Switches, record_p
     domain = movers.there.domain(movers.connections[2])
     movers.move(domain, back=True, bindings=[BRIDGED])
     pinging.wait()
-    record_property("pings", pinging.end())
+    record_property("pings", str(pinging.end()))
     assert movers.is_still_here()
     assert movers.ports(movers.there) == set()
 
@@ -87,7 +87,7 @@ def test_with_open_vswitch_both_ends_are_there_at_once_and_one_is_left(
 
     movers.move(domain, on_phase=on_phase)
     pinging.wait()
-    record_property("pings", pinging.end())
+    record_property("pings", str(pinging.end()))
     assert dict(zip(Phase, both, strict=True)) == {
         Phase.ASKED: False,
         Phase.PLUGGED: True,
