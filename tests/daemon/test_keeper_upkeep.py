@@ -452,6 +452,7 @@ def test_each_thing_is_done_as_often_as_it_is_to_be(world: World) -> None:
             "recover": 1000,
             "reboot": 1000,
             "debts": 0,
+            "arrivals": 1000,
             "compare": 1000,
             "tidy": 1000,
             "backup": 5000,
