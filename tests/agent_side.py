@@ -385,6 +385,9 @@ class Cloud:
                 env=os.environ | {"PYTHONWARNINGS": "ignore"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd="/", start_new_session=True,
             )  # fmt: skip
+        began = (self.folder / "rpc.log").stat().st_size
+        said = "Host agents are answered by this process"
+        assert eventually(lambda: said in (self.folder / "rpc.log").read_text()[began:]), "see rpc.log"
 
     def stop_rpc(self) -> None:
         end(self._rpc, signal.SIGKILL)

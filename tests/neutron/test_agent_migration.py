@@ -13,6 +13,8 @@ import pytest
 from agent_side import Cloud, Host, ip, within
 from neutron_server import eventually
 
+pytestmark = [pytest.mark.slow, pytest.mark.real_root]
+
 RULES = """
 [ml2_vifplug]
 rules = vhost, all
