@@ -190,7 +190,7 @@ def _is_off(domain: Any) -> bool:
         return True
 
 
-def discard() -> list[str]:
+def devices() -> list[str]:
     """The devices in this namespace, but lo."""
     with Netlink() as netlink:
         return [link.name for link in netlink.links() if link.name != "lo"]

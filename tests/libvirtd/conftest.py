@@ -15,7 +15,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from hypervisor import Hypervisor, discard
+from hypervisor import Hypervisor, devices
 from vifplug.host import Host
 from vifplug.libvirt import connect
 from world import World
@@ -67,7 +67,7 @@ def hypervisor(_libvirtd: tuple[Hypervisor, int], monkeypatch: pytest.MonkeyPatc
     with _entered(namespace):
         yield found
         found.clear()
-        for name in discard():
+        for name in devices():
             subprocess.run(["ip", "link", "delete", name], check=True)
 
 

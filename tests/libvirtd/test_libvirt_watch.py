@@ -229,7 +229,7 @@ def test_a_watcher_outlives_a_restart_of_vifplugd(hypervisor: Hypervisor, world:
 def test_who_died_while_attaching_is_not_waited_for_for_ever(
     world: World, host: Host, domain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(definition, "LEASE", 0.5)
+    monkeypatch.setattr(definition, "LEASE", 2.0)
     domain.create()
     vif = ours(read_binding(binding(1)), domain)
     keep(domain, vif, Scope.LIVE, working=True)
