@@ -20,8 +20,8 @@ _URLS = {
     "network": f"http://{CONTROLLER}:9696/v2.0",
     "image": f"http://{CONTROLLER}:9292/v2",
 }
-#: of the compute API; with 2.95 an evacuated guest stays off, and 2.30 knows "force"
-_COMPUTE_VERSION = "2.90"
+#: of the compute API; since 2.91 a server is unshelved onto a host that is named
+_COMPUTE_VERSION = "2.95"
 #: a guest boots in 3 seconds on an idle machine
 PATIENCE = 150.0
 
@@ -59,12 +59,8 @@ class Api:
     def prepare(self, kernel: Path, initrd: Path) -> None:
         """A flavor, and the guest's image."""
         if not self("compute", "GET", "/flavors")["flavors"]:
-            for name, extra in (("tiny", {}), ("two-queues", {"hw:vif_multiqueue_enabled": "true"})):
-                vcpus = 2 if extra else 1
-                flavor = {"name": name, "id": name, "ram": 96, "vcpus": vcpus, "disk": 0}
-                self("compute", "POST", "/flavors", {"flavor": flavor})
-                if extra:
-                    self("compute", "POST", f"/flavors/{name}/os-extra_specs", {"extra_specs": extra})
+            flavor = {"name": "tiny", "id": "tiny", "ram": 96, "vcpus": 1, "disk": 0}
+            self("compute", "POST", "/flavors", {"flavor": flavor})
         if self.image("guest") is None:
             parts = {
                 "kernel_id": self._upload("kernel", "aki", kernel.read_bytes()),
@@ -93,6 +89,11 @@ class Api:
         except CloudError:
             return set()
         return {each["service"]["host"] for each in found if each["state"] == "up"}
+
+    def agents(self) -> set[str]:
+        """The hosts whose host agent lives, as Neutron sees it."""
+        found = self("network", "GET", "/agents?agent_type=vifplug%20host%20agent")["agents"]
+        return {agent["host"] for agent in found if agent["alive"]}
 
     # --- networks and ports -------------------------------------------------------------------
 
@@ -129,10 +130,10 @@ class Api:
 
     # --- servers ------------------------------------------------------------------------------
 
-    def boot(self, name: str, ports: Collection[str], host: str | None = None, flavor: str = "tiny") -> str:
+    def boot(self, name: str, ports: Collection[str], host: str | None = None) -> str:
         server = {
             "name": name,
-            "flavorRef": flavor,
+            "flavorRef": "tiny",
             "imageRef": self.image("guest"),
             "networks": [{"port": port} for port in ports],
         }

@@ -35,6 +35,12 @@ class Cloud:
         self.processes.wait("nova-compute on all nodes", lambda: self.api.hosts_up() >= names,
                             of=[f"{name}-nova" for name in names])  # fmt: skip
 
+    def wait_for_agents(self) -> None:
+        """Until Neutron has heard of the host agent of every node."""
+        names = {node.name for node in self.nodes}
+        self.processes.wait("the host agents of all nodes", lambda: self.api.agents() >= names,
+                            of=[f"{name}-agent" for name in names])  # fmt: skip
+
 
 def up(root: Path, choices: Choices, say: Say) -> Cloud:
     """Bring one up at ``root``. Raises CloudError, with nothing left running, when it does not come up."""
@@ -110,13 +116,17 @@ def _bring_up(cloud: Cloud, say: Say) -> None:
     say("services")
     for node in cloud.nodes:
         node.start_compute()
+        if place.choices.way == "agent":
+            node.start_agent()
     cloud.api.prepare(image.kernel, image.initrd)
     cloud.wait_for_computes()
+    if place.choices.way == "agent":
+        cloud.wait_for_agents()
     say(f"{len(cloud.nodes)} nodes")
 
 
 def _install_vifplug(place: Place) -> None:
-    """As ``pip install vifplug[neutron]`` does, but into a directory of its own: what has it on its path has vifplug."""
+    """As pip does, but into a directory of its own: what has that on its path has vifplug."""
     python = place.venv / "bin" / "python"
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--no-build-isolation", "--target", place.vifplug, CHECKOUT]  # fmt: skip

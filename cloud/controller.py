@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import shutil
 import socket
@@ -42,14 +41,24 @@ class Controller:
             "HOME": str(place.root),
             "LANG": "C.UTF-8",
             "PYTHONWARNINGS": "ignore",
-            "OS_NOVA_CONFIG_FILES": "api-paste.ini;nova.conf;nova-db.conf",
+            "OS_NOVA_CONFIG_FILES": "nova-paste.ini;nova.conf;nova-db.conf",
             "OS_NOVA_CONFIG_DIR": str(self.etc),
             "OS_NEUTRON_CONFIG_FILES": f"{self.etc}/neutron.conf;{self.etc}/ml2.ini",
             "OS_PLACEMENT_CONFIG_DIR": str(self.etc),
             "OS_GLANCE_CONFIG_DIR": str(self.etc),
         }
-        self._nova = ["--config-file", self.etc / "nova.conf", "--config-file", self.etc / "nova-db.conf"]
-        self._neutron = ["--config-file", self.etc / "neutron.conf", "--config-file", self.etc / "ml2.ini"]
+        self._nova: list[str | Path] = [
+            "--config-file",
+            self.etc / "nova.conf",
+            "--config-file",
+            self.etc / "nova-db.conf",
+        ]
+        self._neutron: list[str | Path] = [
+            "--config-file",
+            self.etc / "neutron.conf",
+            "--config-file",
+            self.etc / "ml2.ini",
+        ]
 
     # --- configuration ------------------------------------------------------------------------
 
@@ -63,34 +72,18 @@ class Controller:
             "helper": f"sudo -n {self.place.helper} --config-file {self.etc}/nova.conf",
         }
         self._write_helper()
-        for name in (
-            "nova.conf",
-            "nova-db.conf",
-            "placement.conf",
-            "glance-api.conf",
-            "neutron.conf",
-            "rabbitmq.conf",
-        ):
-            self._write(name, (HERE / "etc" / name).read_text(), values)
-        self._write("ml2.ini", (HERE / "etc" / f"ml2-{self.place.choices.way}.ini").read_text(), values)
+        for template in (HERE / "etc" / "controller").iterdir():
+            self._write(template.name, template, values)
         for node in self.nodes:
             mine = values | {"node": node.name, "address": node.address, "home": str(node.home)}
-            self._write(f"nova-{node.name}.conf", (HERE / "etc" / "nova-node.conf").read_text(), mine)
+            for service in ("nova", "neutron"):
+                self._write(f"{service}-{node.name}.conf", HERE / "etc" / "node" / f"{service}.conf", mine)
         for service, name in (("nova", "api"), ("neutron", "api"), ("glance", "glance-api")):
             pipeline = (self.place.venv / "etc" / service / f"{name}-paste.ini").read_text()
             # without Keystone: its part of the pipeline goes
             short = pipeline.replace(" authtoken ", " ").replace("/etc/glance", "/nonexistent")
-            target = {"nova": "api-paste.ini", "neutron": "neutron-paste.ini", "glance": "glance-paste.ini"}[
-                service
-            ]
-            (self.etc / target).write_text(short)
-        for names in (
-            ("state",),
-            ("lock",),
-            ("glance", "images"),
-            ("glance", "staging"),
-            ("state", "neutron"),
-        ):
+            (self.etc / f"{service}-paste.ini").write_text(short)
+        for names in (("state", "neutron"), ("lock",), ("glance", "images"), ("glance", "staging")):
             self.place.folder(*names)
 
     def _write_helper(self) -> None:
@@ -102,18 +95,8 @@ class Controller:
         helper.write_text(f'#!/bin/sh\nexec {alone}{self.place.venv}/bin/privsep-helper "$@"\n')
         helper.chmod(0o755)
 
-    def _write(self, name: str, text: str, values: Mapping[str, str]) -> None:
-        (self.etc / name).write_text(Template(text).substitute(values))
-
-    def ml2(self, changes: Mapping[str, Mapping[str, str]]) -> None:
-        """Other values of options in ml2.ini, by section; they hold from Neutron's next start on."""
-        parser = configparser.ConfigParser(interpolation=None, strict=False)
-        parser.read(self.etc / "ml2.ini")
-        for section, options in changes.items():
-            for option, value in options.items():
-                parser.set(section, option, value)
-        with (self.etc / "ml2.ini").open("w") as file:
-            parser.write(file)
+    def _write(self, name: str, template: Path, values: Mapping[str, str]) -> None:
+        (self.etc / name).write_text(Template(template.read_text()).substitute(values))
 
     # --- up -----------------------------------------------------------------------------------
 
@@ -161,7 +144,8 @@ class Controller:
         cell0 = ["--database_connection", f"{_DB}/nova_cell0"]
         cell1 = ["--name", "cell1", "--database_connection", f"{_DB}/nova", "--transport-url", _RPC]
         self._together(
-            [["nova-manage", *self._nova, "api_db", "sync"], ["nova-manage", *self._nova, "cell_v2", "map_cell0", *cell0]],
+            [["nova-manage", *self._nova, "api_db", "sync"],
+             ["nova-manage", *self._nova, "cell_v2", "map_cell0", *cell0]],
             [["placement-manage", "--config-file", self.etc / "placement.conf", "db", "sync"],
              ["glance-manage", "--config-file", self.etc / "glance-api.conf", "db_sync"]],
             [[python, "-c", _NEUTRON_TABLES]],
@@ -187,9 +171,8 @@ class Controller:
         if name == "neutron-rpc":
             self.processes.start(name, [self.place.venv / "bin/neutron-rpc-server", *self._neutron], env=env)
             return
-        python = self.place.venv / "bin" / "python"
-        command = [python, HERE / "serve.py", name, CONTROLLER, str(_PORTS[name])]
-        self.processes.start(name, command, env=env)
+        command: list[str | Path] = [self.place.venv / "bin" / "python", HERE / "serve.py", name, CONTROLLER]
+        self.processes.start(name, [*command, str(_PORTS[name])], env=env)
 
     def ready(self) -> None:
         for service, port in _PORTS.items():

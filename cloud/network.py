@@ -41,7 +41,7 @@ def make(place: Place) -> None:
     _namespace(hub)
     for bridge, addresses in (
         ("brm", [f"{CONTROLLER}/24"]),
-        ("brdata", ["10.9.0.1/24", "10.9.1.1/24"]),
+        ("brdata", ["10.9.0.1/24", "10.9.1.1/24", "10.9.7.1/24"]),
         ("brswitch", ["10.9.4.1/24"]),
     ):
         _bridge(hub, bridge)

@@ -22,8 +22,8 @@ from . import network
 from .place import CHECKOUT, HERE, CloudError, Place
 from .processes import Processes
 
-#: uid and gid of the user that nova-compute runs as: no user of the machine's
-NOVA = 7777
+#: uid and gid of the users that nova-compute and the host agent run as: no users of the machine's
+NOVA, NEUTRON = 7777, 7778
 
 #: of a node alone, each bound over the machine's directory of that name
 _OWN = (
@@ -79,12 +79,16 @@ class Node:
         hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in nodes.items())]
         self._write("etc/hosts", "\n".join(hosts) + "\n")
         users = {
-            "passwd": f"nova:x:{NOVA}:{NOVA}::{self.home}:/bin/sh",
-            "group": f"nova:x:{NOVA}:",
-            "shadow": "nova:*:20000::::::",  # without one, sudo takes the account for a locked one
+            "passwd": "{name}:x:{number}:{number}::/:/bin/sh",
+            "group": "{name}:x:{number}:",
+            "shadow": "{name}:*:20000::::::",  # without a line there, sudo takes the account for a locked one
         }
         for kind, line in users.items():
-            self._write(f"etc/{kind}", f"{Path(f'/etc/{kind}').read_text().rstrip()}\n{line}\n")
+            lines = [
+                line.format(name=name, number=number)
+                for name, number in (("nova", NOVA), ("neutron", NEUTRON))
+            ]
+            self._write(f"etc/{kind}", "\n".join([Path(f"/etc/{kind}").read_text().rstrip(), *lines, ""]))
         self._write("etc/sudoers", f"nova ALL=(root) NOPASSWD: {self.place.helper} *\n")
         self._libvirt()
         script = [
@@ -121,25 +125,32 @@ class Node:
 
     def configure(self) -> None:
         """vifplugd's configuration, what a mechanism's package would install, and what is nova-compute's to write."""
-        for names in (("nova",), ("nova", "lock")):
-            os.chown(self.place.folder(self.name, *names), NOVA, NOVA)
+        for user, *names in ((NOVA, "nova"), (NOVA, "nova", "lock"), (NEUTRON, "neutron")):
+            os.chown(self.place.folder(self.name, *names), user, user)
         (self.own("/etc/vifplug") / "vifplug.toml").write_text(
-            '[daemon]\npluggers = ["nova", "neutron"]\n'
+            '[daemon]\npluggers = ["nova", "neutron"]\narrival_patience = 40.0\n'
             f'[script.vxlan-bridge]\ndetails = {{local = "{self.address}", underlay = "m0"}}\n'
+            "[script.shaky]\ndeadlines = { plug = 20.0 }\n"
         )
+        self.install_shaky()
         for mechanism, command in (("iovisor", "ifc_ctl"), ("midonet", "mm-ctl")):
             script = CHECKOUT / "src" / "vifplug" / "scripts" / mechanism
             (self.own("/usr/bin") / f"neutron-{mechanism}-vif-plug").symlink_to(script)
             shutil.copy(HERE / "vendors" / command, self.own("/usr/bin"))
 
-    def install(self, name: str, text: str) -> None:
-        """A plug script in the operator's directory, in the place of what was there."""
-        path = self.own("/etc/vifplug") / "scripts.d" / name
-        path.parent.mkdir(exist_ok=True)
-        new = path.with_name(f".{name}.new")
-        new.write_text(text)
-        new.chmod(0o755)
-        new.rename(path)
+    @property
+    def shaky(self) -> Path:
+        return self.own("/etc/vifplug/scripts.d") / "shaky"
+
+    def install_shaky(self) -> None:
+        """The plug script that fails as it is told to, in the operator's directory."""
+        shutil.copy(HERE / "vendors" / "shaky", self.shaky)
+        self.shaky.chmod(0o755)
+        self.mood("well")
+
+    def mood(self, mood: Literal["well", "fails", "hangs", "waits"]) -> None:
+        """What that script does from now on."""
+        (self.own("/etc/vifplug") / "mood").write_text(mood)
 
     def start(self) -> None:
         """All but nova-compute, and without waiting for it."""
@@ -176,21 +187,40 @@ class Node:
     def start_compute(self) -> None:
         """nova-compute, as a user without any privilege. In the way of the plugin, vifplugd and libvirtd do all that
         needs some; what Nova itself still has its privileged helper for, it does where there is no network at all."""
-        python_path = {"PYTHONPATH": str(self.place.vifplug)} if self.place.choices.way == "plugin" else {}
+        etc = self.place.root / "etc"
+        self._start_openstack(
+            "nova", NOVA, self.place.venv / "bin/nova-compute", etc / "nova.conf", etc / f"nova-{self.name}.conf",
+            vifplug=self.place.choices.way == "plugin",
+        )  # fmt: skip
+
+    def start_agent(self) -> None:
+        """vifplug's host agent, as another such user."""
+        etc = self.place.root / "etc"
+        self._start_openstack(
+            "agent", NEUTRON, self.place.vifplug / "bin/vifplug-neutron-agent", etc / "neutron.conf",
+            etc / f"neutron-{self.name}.conf", vifplug=True,
+        )  # fmt: skip
+
+    def _start_openstack(
+        self, name: str, user: int, program: Path, *configuration: Path, vifplug: bool
+    ) -> None:
         env = {
             "PATH": f"{self.place.venv}/bin:{os.environ['PATH']}",
-            "HOME": str(self.home),
+            "HOME": "/",
             "LANG": "C.UTF-8",
             "PYTHONWARNINGS": "ignore",
-            **python_path,
+            **({"PYTHONPATH": str(self.place.vifplug)} if vifplug else {}),
         }
-        etc = self.place.root / "etc"
         command: list[str | Path] = [
-            "setpriv", f"--reuid={NOVA}", f"--regid={NOVA}", "--clear-groups",
-            self.place.venv / "bin/nova-compute",
-            "--config-file", etc / "nova.conf", "--config-file", etc / f"nova-{self.name}.conf",
-        ]  # fmt: skip
-        self.processes.start(f"{self.name}-nova", self.inside(*command), env=env)
+            "setpriv",
+            f"--reuid={user}",
+            f"--regid={user}",
+            "--clear-groups",
+            program,
+        ]
+        for file in configuration:
+            command += ["--config-file", file]
+        self.processes.start(f"{self.name}-{name}", self.inside(*command), env=env)
 
     def start_switch(self) -> None:
         database, schema = "/etc/openvswitch/conf.db", "/usr/share/openvswitch/vswitch.ovsschema"
@@ -234,7 +264,7 @@ class Node:
             link.unlink()
         values = {"uuid": str(uuid.uuid4()), "address": self.address}
         for name in ("libvirtd.conf", "qemu.conf"):
-            text = (HERE / "etc" / name).read_text()
+            text = (HERE / "etc" / "node" / name).read_text()
             (etc / name).write_text(_filled(text, values))
 
     def _write(self, name: str, text: str) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from .place import CloudError, Place
 
+#: those that this very process has started
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
 
 class Processes:
     """Those of one cloud. Each has a log ``log/NAME.log`` and a file ``pid/NAME``."""
@@ -38,6 +41,7 @@ class Processes:
                 stderr=log,
                 start_new_session=True,
             )
+        _children[process.pid] = process
         (self._pids / name).write_text(f"{process.pid} {_born(process.pid)}")
 
     def pid(self, name: str) -> int | None:
@@ -115,16 +119,10 @@ class Processes:
 def _born(pid: int) -> str | None:
     """When the process was started, in clock ticks since the kernel was (proc(5), /proc/pid/stat); None for no
     process, or one that has ended and is not reaped."""
-    _reap(pid)
+    if pid in _children:
+        _children[pid].poll()  # reaped, if it has ended
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else fields[19]
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return  # started by an earlier command

@@ -1,4 +1,4 @@
-"""One of OpenStack's API services, its own WSGI application: ``serve.py nova|neutron|placement|glance|cinder HOST PORT``.
+"""One of OpenStack's API services, its own WSGI application: ``serve.py SERVICE HOST PORT``.
 
 Runs in OpenStack's virtual environment. Without Keystone: a request that does not say who asks is an
 administrator's. There is no Cinder: what answers in its place knows of no volumes.
@@ -33,7 +33,7 @@ _ADMIN = {
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-def no_volumes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+def no_volumes(_: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Nova asks for a guest's volumes before it reboots or rebuilds it."""
     body = json.dumps({"attachments": [], "volumes": [], "versions": []}).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
@@ -57,7 +57,7 @@ def main() -> None:
     sys.argv = [f"{service}-api"]
     module = _MODULES.get(service)
     application = importlib.import_module(module).application if module else no_volumes
-    from waitress import serve
+    from waitress import serve  # type: ignore[import-untyped]  # it ships no types
 
     serve(identified(application), host=host, port=int(port), threads=12, max_request_body_size=1 << 30)
 

@@ -39,6 +39,12 @@ def changed(context: Any) -> bool:
     )
 
 
+def driver_before(context: Any) -> str | None:
+    """Which driver had bound a port on its host before this update."""
+    levels = context.original_binding_levels
+    return levels[-1][api.BOUND_DRIVER] if levels else None
+
+
 def keep_details(context: Any, details: Mapping[str, Any]) -> None:
     """Write the vif_details of a binding, on disk and into what this request answers."""
     plugin_context = request(context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,8 @@ from oslo_config import cfg
 
 from ..errors import ConfigError
 from . import options, template
-from .driver import VifplugMechanismDriver
+from .driver import VifplugMechanismDriver, wrong
 from .plan import Plan
-
-_LOG = logging.getLogger(__name__)
 
 
 class ConfiguredMechanismDriver(VifplugMechanismDriver):
@@ -25,9 +22,7 @@ class ConfiguredMechanismDriver(VifplugMechanismDriver):
         try:
             self._rules = tuple(options.read_rules(cfg.CONF))
         except ConfigError as error:
-            # as Neutron itself ends where a driver cannot be loaded
-            _LOG.critical("%s", error)
-            raise SystemExit(f"vifplug: {error}") from None
+            raise wrong(error) from None
         self.vnic_types = tuple({vnic_type for rule in self._rules for vnic_type in rule.vnic_types})
         super().initialize()
 

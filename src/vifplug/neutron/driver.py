@@ -21,12 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any, ClassVar
 
+import msgspec
 from neutron_lib.api.definitions import portbindings
 from neutron_lib.plugins import directory
 from neutron_lib.plugins.ml2 import api
 from oslo_config import cfg
 from oslo_serialization import jsonutils
 
+from ..errors import ConfigError
 from ..model import VifType
 from . import bound, fitness, options, plain, qos, report, rpc, rpc_server, status
 from .plan import Plan, Refused, read, vif_details
@@ -36,6 +38,12 @@ _LOG = logging.getLogger(__name__)
 #: Neutron asks a driver up to ten times for one binding (MAX_BIND_TRIES): one line in the log is enough
 _SAID_AGAIN_AFTER = 10.0
 _SAID_AT_MOST = 1000
+
+
+def wrong(error: ConfigError) -> SystemExit:
+    """Neutron ends where the configuration is wrong, as it does itself where a driver cannot be loaded."""
+    _LOG.critical("%s", error)
+    return SystemExit(f"vifplug: {error}")
 
 
 class VifplugMechanismDriver(api.MechanismDriver):
@@ -64,8 +72,12 @@ class VifplugMechanismDriver(api.MechanismDriver):
 
     _telling: ClassVar[float] = _SAID_AGAIN_AFTER
 
+    #: what the operator says of drivers, by name
+    _limits: Mapping[str, options.Limits]
+
     def __init__(self) -> None:
         super().__init__()
+        self._limits = {}
         self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def details(self, context: Any, segment: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 (subclasses' own)
@@ -98,6 +110,10 @@ class VifplugMechanismDriver(api.MechanismDriver):
     def initialize(self) -> None:
         VifType(self.vif_type)  # a vendor's mistake: better now than at the first port
         options.register(cfg.CONF)
+        try:
+            self._limits = options.read_limits(cfg.CONF)
+        except ConfigError as error:
+            raise wrong(error) from None
         qos.register(self)
         self._reconciler = status.Reconciler(self)
         self._agents = rpc.Agents()
@@ -111,8 +127,8 @@ class VifplugMechanismDriver(api.MechanismDriver):
         reasons: list[str] = []
         for segment in self._segments(context):
             try:
-                plan = self.plan(context, segment)
-                if plan is None:
+                plan = self._planned(context, segment)
+                if plan is None or not self._limit.allow(segment):
                     continue
                 vif_type, found = self._checked(context, plan, segment)
             except Refused as refused:
@@ -133,6 +149,8 @@ class VifplugMechanismDriver(api.MechanismDriver):
             status.hold_for_agent(context, self.vnic_types)
         elif self.is_bound(context) and bound.changed(context):
             self.refresh(context)
+        elif bound.driver_before(context) == self.name:
+            status.keep_up(context)
 
     def update_port_postcommit(self, context: Any) -> None:
         if self.is_bound(context):
@@ -170,7 +188,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
         old, segment = context.vif_details, context.bottom_bound_segment
         meant = plain.read(context.vif_type, old)
         try:
-            plan = self.plan(context, segment)
+            plan = self._planned(context, segment)
             if plan is None or plan.vif_type != meant.vif_type:
                 return False
             _, new = self._written(context, plan, plain_words=meant.plain)
@@ -194,6 +212,17 @@ class VifplugMechanismDriver(api.MechanismDriver):
         for context in bound.contexts(plugin_context, name, **which):
             if self.refresh(context):
                 bound.notify(context)
+
+    @property
+    def _limit(self) -> options.Limits:
+        return self._limits.get(self.name or "", options.Limits())
+
+    def _planned(self, context: Any, segment: Mapping[str, Any]) -> Plan | None:
+        """The driver's plan, as far as the operator has not said otherwise."""
+        plan = self.plan(context, segment)
+        if plan is None or self._limit.via_agent is None:
+            return plan
+        return msgspec.structs.replace(plan, via_agent=self._limit.via_agent)
 
     # --- the parts of a binding -----------------------------------------------------------------
 

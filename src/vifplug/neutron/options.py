@@ -25,6 +25,7 @@ from . import template
 
 GROUP = "ml2_vifplug"
 RULE = "vifplug_rule:"
+DRIVER = "vifplug_driver:"
 
 OPTIONS = [
     cfg.BoolOpt(
@@ -70,6 +71,26 @@ RULE_OPTIONS = [
         "for the agent where it plugs, and elsewhere for nova-compute with vifplug's os-vif plugin.",
     ),
 ]
+DRIVER_OPTIONS = [
+    cfg.ListOpt("network_types", default=[], help="Only these of the network types that the driver is for."),
+    cfg.ListOpt("physical_networks", default=[], help="Only these of the physical networks that it is for."),
+    cfg.BoolOpt(
+        "via_agent", help="Whether its ports are bound only where the host agent plugs; else as it says."
+    ),
+]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What the operator says of a vendor's driver, where several share a cloud: ``[vifplug_driver:NAME]``."""
+
+    network_types: list[str] = []
+    physical_networks: list[str] = []
+    via_agent: bool | None = None
+
+    def allow(self, segment: Mapping[str, Any]) -> bool:
+        return (not self.network_types or segment["network_type"] in self.network_types) and (
+            not self.physical_networks or segment.get("physical_network") in self.physical_networks
+        )
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -96,11 +117,36 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 def list_opts() -> list[tuple[str, list[Any]]]:
     """For oslo-config-generator."""
-    return [(GROUP, OPTIONS), (f"{RULE}NAME", RULE_OPTIONS)]
+    return [(GROUP, OPTIONS), (f"{RULE}NAME", RULE_OPTIONS), (f"{DRIVER}NAME", DRIVER_OPTIONS)]
 
 
 def register(conf: Any) -> None:
     conf.register_opts(OPTIONS, group=GROUP)
+
+
+def read_limits(conf: Any) -> dict[str, Limits]:
+    """By the name of each driver that has a section. Raises ConfigError, which names section and option."""
+    found: dict[str, Limits] = {}
+    for section, keys in _sections(conf).items():
+        if not section.startswith(DRIVER):
+            continue
+        name = section.removeprefix(DRIVER)
+        drivers = list(conf.ml2.mechanism_drivers)
+        if name not in drivers:
+            raise ConfigError(
+                f"[{section}] is not used: [ml2] mechanism_drivers has no {name}{nearest(name, drivers)}",
+                field=section,
+                value=name,
+            )
+        _unknown(section, keys, DRIVER_OPTIONS)
+        conf.register_opts(DRIVER_OPTIONS, group=section)
+        try:
+            found[name] = Limits(
+                **{option.dest: getattr(conf[section], option.dest) for option in DRIVER_OPTIONS}
+            )
+        except (cfg.Error, ValueError) as error:
+            raise ConfigError(f"[{section}]: {error}", field=section) from None
+    return found
 
 
 def read_rules(conf: Any) -> list[Rule]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from neutron.db import provisioning_blocks
+from neutron.db import models_v2, provisioning_blocks
 from neutron_lib import constants
 from neutron_lib import context as neutron_context
 from neutron_lib.api.definitions import portbindings
@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 #: seconds
 _A_MOMENT = 3.0
+#: in a port's profile, while Nova migrates its guest
+_MIGRATING = "migrating_to"
 
 
 def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
@@ -45,6 +47,26 @@ def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
         provisioning_blocks.add_provisioning_component(
             bound.request(context), port["id"], resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
         )
+
+
+def keep_up(context: Any) -> None:
+    """A port whose live migration has ended, and that was ACTIVE, stays so.
+
+    Nova then takes a word out of the port's profile, for which Neutron binds it anew on the same host, with DOWN in
+    between. Nothing of its VIF changes there; but Nova looks at the status right then, and a rebuild would wait for
+    an event that never comes. (The DOWN and ACTIVE for the word's coming, before the migration, are Nova's sign that
+    the destination is ready.)
+    """
+    port, before = context.current, context.original
+    ended = (
+        _MIGRATING in (before.get(portbindings.PROFILE) or {})
+        and _MIGRATING not in port[portbindings.PROFILE]
+    )
+    fell = before["status"] == constants.PORT_STATUS_ACTIVE and port["status"] == constants.PORT_STATUS_DOWN
+    if ended and fell and port["admin_state_up"]:
+        session = bound.request(context).session
+        session.query(models_v2.Port).filter_by(id=port["id"]).one().status = constants.PORT_STATUS_ACTIVE
+        port["status"] = constants.PORT_STATUS_ACTIVE
 
 
 def settle(context: Any) -> None:
