@@ -87,7 +87,9 @@ def test_every_error_is_in_the_table_with_its_status() -> None:
     kinds = [VifplugError]
     for kind in kinds:
         kinds += [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
-    of_daemon = [kind for kind in kinds if not issubclass(kind, errors.GuestError)]  # who runs guests it never asks
+    of_daemon = [
+        kind for kind in kinds if not issubclass(kind, errors.GuestError)
+    ]  # who runs guests it never asks
     codes = {kind.code for kind in of_daemon} - {DaemonUnreachable.code, errors.ConfigError.code}
     assert codes <= {code for code, _, _ in told}
     for code, status, name in told:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from typing import Any
 
 import pytest
 
+from daemons import until
 from vifplug.errors import NotPlugged, ScriptFailed
 from vifplug.host import Host, State
 from vifplug.probe import StandInGuest
@@ -320,6 +322,21 @@ def test_a_reboot_ends_every_wait(told: World) -> None:
         (arrival,) = host.recovery.arrivals()
         assert host.recovery.give_up(arrival.record).now == "done"
         assert host.list() == []
+
+
+def test_one_that_is_just_being_plugged_is_expected_and_not_given_up(told: World) -> None:
+    """Who looks while it is plugged hears of it, and need not be told a second time."""
+    with told.host() as host, told.host() as other:
+        told.on("plug", do=f"touch {told.folder}/begun; until [ -e {told.folder}/go ]; do sleep 0.01; done")
+        plugging = threading.Thread(target=host.plug, args=(coming(),))
+        plugging.start()
+        until((told.folder / "begun").exists)
+        (arrival,) = other.recovery.arrivals()
+        assert other.recovery.give_up(arrival.record).now == "busy"
+        (told.folder / "go").touch()
+        plugging.join()
+        assert other.recovery.give_up(arrival.record).now == "nothing"
+        assert other.check(ID).ok
 
 
 def test_what_came_since_it_was_looked_at_is_not_given_up(told: World) -> None:

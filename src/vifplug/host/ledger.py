@@ -74,8 +74,9 @@ class Ledger:
         return self._select("WHERE boot_id != ? AND state != 'debt' ORDER BY created", self._boot_id)
 
     def arriving(self) -> list[Row]:
-        """The VIFs that are plugged for a guest which a live migration is to bring; the oldest first."""
-        rows = self._select("WHERE state = 'plugged' AND instr(request, '\"destination\"') ORDER BY changed")
+        """The VIFs plugged, or just being plugged, for a guest that a live migration is to bring; the oldest first."""
+        states = "('plugging', 'plugged', 'updating')"
+        rows = self._select(f"WHERE state IN {states} AND instr(request, '\"destination\"') ORDER BY changed")
         return [row for row in rows if row.record.request.arriving]
 
     def ids(self) -> set[str]:

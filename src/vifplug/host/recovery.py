@@ -112,7 +112,7 @@ class Recovery:
     # --- guests that a live migration was to bring ---------------------------------------------
 
     def arrivals(self) -> list[Arrival]:
-        """The VIFs whose guest is still to come, those among them that a reboot took."""
+        """The VIFs whose guest is still to come: those that a reboot took, and those just being plugged, among them."""
         rows = self._ledger.arriving()
         links = self._devices.links() if rows else None
         return [Arrival(record=row.record, held=self._devices.held(row.record.vif, links)) for row in rows]
@@ -120,7 +120,7 @@ class Recovery:
     def arrival(self, vif_id: str) -> Arrival | None:
         """One of them; None when it is not, or not any more."""
         row = self._ledger.current(vif_id)
-        if row is None or row.record.state is not State.PLUGGED or not row.record.request.arriving:
+        if row is None or not _waits(row.record):
             return None
         return Arrival(record=row.record, held=self._devices.held(row.record.vif))
 
@@ -129,7 +129,7 @@ class Recovery:
 
         def due(vif_id: str) -> list[Row]:
             row = self._ledger.current(vif_id)
-            if row is None or row.record.changed != record.changed or not row.record.request.arriving:
+            if row is None or row.record.changed != record.changed or not _waits(row.record):
                 return []
             free = row.record.lost or self._devices.held(row.record.vif) is False
             return [row] if free else []
@@ -215,3 +215,8 @@ class Recovery:
         """Drop script calls older or more than the log keeps; how many."""
         log = self._config.log
         return self._ledger.prune_calls(time.time() - log.keep_days * 86400, log.keep_calls)
+
+
+def _waits(record: Record) -> bool:
+    """Whether it is plugged for a guest that is still to come."""
+    return record.state is State.PLUGGED and record.request.arriving
