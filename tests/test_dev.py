@@ -52,6 +52,7 @@ def test_alone_it_prints_help_under_any_shell(shell: str) -> None:
         "test",
         "neutron-test",
         "nova-test",
+        "cloud",
         "lint",
         "bench",
         "soak",
