@@ -66,13 +66,14 @@ def _test(root: Path, way: str | None, debug: bool, more: list[str], say: clouds
         )
     ours = place is None
     if place is None:
-        clouds.up(root, Choices(way="agent" if way == "agent" else "plugin", debug=debug), say)
+        place = clouds.up(root, Choices(way="agent" if way == "agent" else "plugin", debug=debug), say).place
     process = os.fork()
     if not process:  # in the controller's network, where the tests' requests and pings begin
         clouds.attach(root)
         os.chdir(CHECKOUT)
         tests = [] if any(Path(word.partition("::")[0]).exists() for word in more) else ["cloud/tests"]
-        command = [sys.executable, "-m", "pytest", "-c", "cloud/pytest.ini", "--rootdir=.", *tests, *more]
+        command = [sys.executable, "-m", "pytest", "-c", "cloud/pytest.ini", "--rootdir=.", "-o",
+                   f"cache_dir=.cache/pytest-cloud-{place.choices.way}", *tests, *more]  # fmt: skip
         os.execv(sys.executable, command)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if ours:
