@@ -2,7 +2,8 @@
 
 ``python tests/guest_image.py FOLDER`` makes FOLDER/vmlinuz and FOLDER/initrd from Debian's packages, which are
 downloaded and unpacked, not installed. ``./dev test`` does so once. The guest loads virtio's drivers, and gives each
-card that it has or gets, with the MAC fa:16:3e:00:N:X, the address 10.9.N.X/24. It tells so on its console.
+card that it has or gets, with the MAC fa:16:3e:00:N:X, the address 10.9.N.X/24. It tells so on its console. Who
+connects to its port 23 has a shell.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / ".venv" / "guest"
 #: goes with what this file makes: another is made when it is not the one in the folder
-VERSION = "1"
+VERSION = "2"
 
 #: in the order in which each needs those before it
 _MODULES = (
     "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
     "failover", "net_failover", "virtio_net",
 )  # fmt: skip
-_APPLETS = ("sh", "mount", "insmod", "ip", "cat", "echo", "sleep", "cut", "printf", "ping", "poweroff")
+_APPLETS = ("sh", "mount", "insmod", "ip", "cat", "echo", "sleep", "cut", "printf", "ping", "poweroff", "nc")
 
 INIT = """#!/bin/sh
 mount -t proc proc /proc
@@ -33,8 +34,25 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for module in $(cat /modules); do insmod /lib/$module.ko; done
 ip link set lo up
+nc -ll -p 23 -e sh &
 echo 1 >/proc/sys/kernel/panic
 echo "guest: up after $(cut -d' ' -f1 /proc/uptime) s"
+neighbours() {
+    while :; do
+        for card in /sys/class/net/eth*; do
+            [ -e $card ] || continue
+            mac=$(cat $card/address)
+            net=$(printf %d 0x$(echo $mac | cut -d: -f5)) own=$(printf %d 0x$(echo $mac | cut -d: -f6))
+            other=10.9.$net.$((own ^ 1))
+            now=answers
+            ping -c1 -W1 $other >/dev/null 2>&1 || now="does not answer"
+            [ "$(cat /heard-$other 2>/dev/null)" = "$now" ] || echo "guest: neighbour $other $now"
+            echo "$now" >/heard-$other
+        done
+        sleep 0.5
+    done
+}
+! grep -q neighbours /proc/cmdline || neighbours &
 known=" "
 while :; do
     for card in /sys/class/net/eth*; do
@@ -127,9 +145,16 @@ def make(folder: Path) -> None:
         found = {path.stem: path for path in (work / "root/lib/modules").rglob("*.ko")}
         modules = {name: found[name].read_bytes() for name in _MODULES}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "vmlinuz").write_bytes(bz_image.read_bytes())
-        (folder / "initrd").write_bytes(initrd((work / "root/bin/busybox").read_bytes(), modules))
-    (folder / "version").write_text(VERSION)
+        _write(folder / "vmlinuz", bz_image.read_bytes())
+        _write(folder / "initrd", initrd((work / "root/bin/busybox").read_bytes(), modules))
+    _write(folder / "version", VERSION.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing: a guest may just be started from it."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_bytes(content)
+    new.rename(path)
 
 
 def made(folder: Path = FOLDER) -> Path:
