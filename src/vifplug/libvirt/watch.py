@@ -23,6 +23,9 @@ log = logging.getLogger("vifplug.libvirt")
 
 #: seconds between two attempts to reach libvirt: the first, and at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+#: Seconds between the first looks through a new connection: libvirtd that was just started takes guests for running
+#: until it has met each of their QEMUs, and tells of none that it did not find.
+_NEW = (0.5, 2.0, 10.0)
 #: seconds until another look, where vifplugd or libvirt did not answer to all
 _SOON = 1.0
 #: VIFs that are plugged or unplugged at once: a script that hangs delays none of the others
@@ -118,11 +121,15 @@ class Watcher:
         while not self._events.empty():  # of the connection before
             self._events.get()
         self._look_at_all(connection, first=True)
+        looks = list(_NEW)
         while not self._ended.is_set():
             try:
-                heard = self._events.get(timeout=_SOON if self._soon.is_set() else self._interval)
+                heard = self._events.get(
+                    timeout=_SOON if self._soon.is_set() else (looks or [self._interval])[0]
+                )
             except queue.Empty:
                 heard = _ALL
+                looks = looks[1:]
             if heard == _END:
                 return
             if heard == _BROKEN:
