@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from guest_image import NoGuest
+
 from . import cloud as clouds
-from .guest_image import ImageError
 from .place import CHECKOUT, Choices, CloudError, default_root, load
 
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run(root, chosen.host, chosen.words)
         else:
             return _test(root, chosen.way, chosen.debug, more, say)
-    except (CloudError, ImageError) as error:
+    except (CloudError, NoGuest) as error:
         print(f"cloud: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -66,7 +66,7 @@ class Api:
                 "kernel_id": self._upload("kernel", "aki", kernel.read_bytes()),
                 "ramdisk_id": self._upload("initrd", "ari", initrd.read_bytes()),
             }
-            words = {"hw_vif_model": "virtio", "os_command_line": "console=ttyS0 panic=-1 quiet"}
+            words = {"hw_vif_model": "virtio", "os_command_line": "console=ttyS0 panic=-1 quiet neighbours"}
             self._upload("guest", "raw", bytes(1 << 20), **parts, **words)
 
     def image(self, name: str) -> str | None:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import guest_image
+
 from . import network
 from .api import Api
 from .controller import Controller
-from .guest_image import guest_image
 from .node import Node
 from .place import CHECKOUT, Choices, CloudError, Place, load
 from .processes import Processes
@@ -96,7 +97,7 @@ def down(root: Path, *, keep: bool = False) -> None:
 
 def _bring_up(cloud: Cloud, say: Say) -> None:
     place = cloud.place
-    image = guest_image(CHECKOUT / ".cache" / "guest")
+    image = guest_image.made()
     _install_vifplug(place)
     network.make(place)
     network.enter(place)  # from here on there is no way to the world outside
@@ -118,7 +119,7 @@ def _bring_up(cloud: Cloud, say: Say) -> None:
         node.start_compute()
         if place.choices.way == "agent":
             node.start_agent()
-    cloud.api.prepare(image.kernel, image.initrd)
+    cloud.api.prepare(image / "vmlinuz", image / "initrd")
     cloud.wait_for_computes()
     if place.choices.way == "agent":
         cloud.wait_for_agents()

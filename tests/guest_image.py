@@ -19,7 +19,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / ".venv" / "guest"
 #: goes with what this file makes: another is made when it is not the one in the folder
-VERSION = "2"
+VERSION = "3"
 
 #: in the order in which each needs those before it
 _MODULES = (
@@ -52,7 +52,7 @@ neighbours() {
         sleep 0.5
     done
 }
-! grep -q neighbours /proc/cmdline || neighbours &
+case $(cat /proc/cmdline) in *neighbours*) neighbours & ;; esac
 known=" "
 while :; do
     for card in /sys/class/net/eth*; do

@@ -13,8 +13,8 @@ def test_two_guests_talk_through_a_vxlan_network(world: World) -> None:
     """It reaches nowhere else: only the guests themselves can tell."""
     one = world.boot("one", "cmp1", world.overlay(), last=10)
     two = world.boot("two", "cmp2", world.overlay(), last=11)
-    one.says("NEIGHBOUR 10.9.2.11 answers")
-    two.says("NEIGHBOUR 10.9.2.10 answers")
+    one.says("guest: neighbour 10.9.2.11 answers")
+    two.says("guest: neighbour 10.9.2.10 answers")
     world.agrees()
     for guest in (one, two):
         guest.delete()
@@ -29,8 +29,8 @@ def test_two_guests_talk_through_open_vswitch(world: World) -> None:
     two = world.boot("two", "cmp2", network, last=11)
     for guest in (one, two):
         guest.answers()
-    one.says("NEIGHBOUR 10.9.4.11 answers")
-    two.says("NEIGHBOUR 10.9.4.10 answers")
+    one.says("guest: neighbour 10.9.4.11 answers")
+    two.says("guest: neighbour 10.9.4.10 answers")
     world.agrees()
     for guest in (one, two):
         assert guest.port in guest.node.run("ovs-vsctl", "--columns=external_ids", "list", "interface")
