@@ -32,8 +32,8 @@ def settings(*, grace: float = AGES, patience: float = AGES, **more: Any) -> Dae
     return Daemon(interval=AGES, arrival_grace=grace, arrival_patience=patience, **more)
 
 
-def coming(number: int = 0, **fields: Any) -> dict[str, Any]:
-    return binding(number, **COMING, **fields)
+def coming(number: int = 0, script: str | None = "recorder", **fields: Any) -> dict[str, Any]:
+    return binding(number, script, **COMING, **fields)
 
 
 def until(truth: Any) -> None:
@@ -51,10 +51,10 @@ def told(world: World) -> World:
 
 def looked_at(together: Kept) -> None:
     """It has seen all that became of devices until now: it is told of another one, and sees to that."""
-    together.host.plug(binding(9, script=None))
-    subprocess.run(["ip", "link", "set", binding_device(9), "down"], check=True)
-    together.hear("repaired", vif_id=binding(9)["id"])
-    together.host.unplug(binding(9)["id"])
+    together.host.plug(binding(99, script=None))
+    subprocess.run(["ip", "link", "set", binding_device(99), "down"], check=True)
+    together.hear("repaired", vif_id=binding(99)["id"])
+    together.host.unplug(binding(99)["id"])
 
 
 def binding_device(number: int) -> str:
@@ -76,6 +76,16 @@ def test_a_guest_that_came_and_let_go_again_has_failed_to_migrate(told: World) -
     assert told.asked() == ["plug", "unplug"]
     assert told.requests()[-1]["migration"] == {"role": "destination", "phase": "prepare"}
     assert links() == {}
+
+
+def test_the_making_of_the_tap_is_no_guest_s_coming(told: World) -> None:
+    """Who makes a tap has it open for a moment, and lets go of it."""
+    with kept(told, settings(grace=0.001)) as together:
+        for number in range(1, 21):
+            together.host.plug(coming(number, script=None))
+        looked_at(together)
+        together.round()
+        assert "arrival-given-up" not in together.kinds()
 
 
 def test_a_guest_that_never_came_is_waited_for_so_long(told: World) -> None:
@@ -271,10 +281,3 @@ def test_grace_begins_when_the_guest_lets_go_and_ends_when_it_takes_again() -> N
     assert leases.left(arrival(held=None))[0] == math.inf
     leases.keep([])
     assert leases.left(arrival())[1] == NOBODY_CAME
-
-
-def test_a_guest_that_was_only_heard_of_counts_unless_the_vif_was_asked_for_again_since() -> None:
-    leases = Leases(Daemon(), lambda: 1010.0)
-    leases.took([ID])
-    assert leases.left(arrival())[1] == LET_GO
-    assert leases.left(arrival(changed=1020.0))[1] == NOBODY_CAME

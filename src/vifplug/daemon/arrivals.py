@@ -57,8 +57,6 @@ class Leases:
         self._grace = settings.arrival_grace
         self._clock = clock
         self._leases: dict[str, _Lease] = {}
-        #: when a guest was last heard to have a VIF's device, in seconds since 1970
-        self._heard: dict[str, float] = {}
         self._guard = threading.Lock()
 
     def left(self, arrival: Arrival) -> tuple[float, str]:
@@ -77,23 +75,15 @@ class Leases:
             if arrival.held:
                 lease.taken, lease.let_go = True, None
                 return math.inf, LET_GO
-            lease.taken = lease.taken or self._heard.get(record.id, 0.0) > record.changed
             if not lease.taken:
                 return max(lease.ends - now, 0.0), NOBODY_CAME
             lease.let_go = now if lease.let_go is None else lease.let_go
             return max(lease.let_go + self._grace - now, 0.0), LET_GO
 
-    def took(self, vif_ids: Iterable[str]) -> None:
-        """A guest has, or had just now, the devices of these VIFs, be they arrivals or not."""
-        now = self._clock()
-        with self._guard:
-            self._heard.update(dict.fromkeys(vif_ids, now))
-
     def keep(self, vif_ids: Iterable[str]) -> None:
         """Forget all but these."""
         kept = set(vif_ids)
         with self._guard:
-            self._heard = {vif_id: when for vif_id, when in self._heard.items() if vif_id in kept}
             self._leases = {vif_id: lease for vif_id, lease in self._leases.items() if vif_id in kept}
 
 
@@ -109,10 +99,6 @@ class Arrivals:
         self._leases = leases
         self._carry = carry
         self._again = again
-
-    def took(self, vif_ids: Iterable[str]) -> None:
-        """The kernel told that guests have the devices of these VIFs, or had them just now."""
-        self._leases.took(vif_ids)
 
     def look(self, vif_id: str) -> None:
         """Something became of a VIF's device."""

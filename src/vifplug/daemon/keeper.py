@@ -187,7 +187,8 @@ class Keeper:
 
     def _heard(self, changes: list[LinkChange]) -> None:
         try:
-            self._arrivals.took(self._host.drifts.taken(changes))
+            for vif_id in self._host.drifts.taken(changes):  # at once: it may not last
+                self._arrivals.look(vif_id)
             concerned = self._host.drifts.concerned(changes)
         except Exception:
             self._again("compare", FIRST)

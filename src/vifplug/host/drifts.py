@@ -58,9 +58,10 @@ class Drifts:
         return ids | self._ledger.on_devices(names) if names else ids
 
     def taken(self, changes: Iterable[LinkChange]) -> set[str]:
-        """The VIFs of whose taps a process had one open before or after these changes."""
-        sides = [link for change in changes for link in (change.before, change.after) if link is not None]
-        found = [self._devices.vif_of(link) for link in sides if link.carrier]
+        """The VIFs whose tap a process has opened: a guest, or who just makes the tap."""
+        found = [
+            self._devices.vif_of(change.after) for change in changes if change.after and change.after.carrier
+        ]
         return {vif_id for vif_id in found if vif_id is not None}
 
     def other_name(self, vif_id: str, name: str, links: Iterable[Link]) -> str | None:
