@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class OneGuest:
         libvirtd = folder / "libvirt"
         libvirtd.mkdir()
         self.hypervisor = Hypervisor(libvirtd)
+        (libvirtd / "lib" / "dnsmasq").mkdir()  # of libvirt's networks
         try:
             self.hypervisor.start()
         finally:
@@ -72,6 +74,7 @@ class OneGuest:
                 "openvswitch": ScriptSettings(environment={"OVS_RUNDIR": str(self.switch.folder)}),
             },
         )
+        self._telling = resources.enter_context(ThreadPoolExecutor(1))
         self.host = resources.enter_context(Host(self.config))
         self.connection: Any = connect(self.hypervisor.uri)
         resources.callback(self.connection.close)
@@ -116,6 +119,14 @@ class OneGuest:
         with socket.create_connection((_ADDRESS, _SHELL), 10) as connection:
             connection.sendall(f"exec 2>&1; {command}\nexit\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def told(self, command: str) -> Future[str]:
+        """The same, while the test goes on."""
+        return self._telling.submit(self._tell_inside, command)
+
+    def _tell_inside(self, command: str) -> str:
+        with self.entered():
+            return self.tell(command)
 
     def card(self, binding: dict[str, Any]) -> str:
         """What the guest calls it."""
@@ -163,6 +174,7 @@ def running() -> Iterator[OneGuest]:
     try:
         assert _libc.unshare(_CLONE_NEWNET) == 0
         ip("link set lo up")
+        _count_on()
         with ExitStack() as resources:
             guest = OneGuest(folder, resources)
             resources.callback(_back_in, guest.namespace)
@@ -172,6 +184,16 @@ def running() -> Iterator[OneGuest]:
         _back_in(before)
         os.close(before)
         shutil.rmtree(folder)
+
+
+def _count_on() -> None:
+    """Let devices get other numbers than those of the next test process: /dev/tapN, which libvirt opens for a macvtap,
+    is named by it, and in one /dev for all network namespaces."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    lines = "".join(f"link add count{number} group 9 type bridge\n" for number in range(200 * worker))
+    if lines:
+        subprocess.run(["ip", "-batch", "-"], input=lines.encode(), check=True)
+        ip("link delete group 9")
 
 
 def _namespace() -> int:
