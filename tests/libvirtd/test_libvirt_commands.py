@@ -102,9 +102,10 @@ def test_a_definition_is_filled_started_shown_and_emptied(
 def test_guests_are_watched_by_a_process_that_ends_when_told(
     vifplug: Shell, domain: Any, hypervisor: Hypervisor
 ) -> None:
-    with subprocess.Popen(
+    watcher = subprocess.Popen(
         [*COMMAND, "domain", "--watch"], stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-    ) as watcher:
+    )
+    try:
         assert watcher.stderr is not None
         assert "watching the guests of qemu" in watcher.stderr.readline()
         assert vifplug("domain", "guest", vifplug.file([binding(1)]), "--start").status == 0
@@ -112,8 +113,11 @@ def test_guests_are_watched_by_a_process_that_ends_when_told(
         assert f"VIF {ONE} unplugged" in watcher.stderr.readline()
         assert links() == {}
         watcher.send_signal(signal.SIGTERM)
-        assert watcher.wait(30) == 0
-        assert watcher.stderr.read() == ""
+        said = watcher.communicate(timeout=30)[1]
+        assert (watcher.returncode, said) == (0, "")
+    finally:
+        watcher.kill()
+        watcher.communicate()
 
 
 def test_a_killed_libvirtd_is_told_as_such(vifplug: Shell, hypervisor: Hypervisor, domain: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +15,9 @@ from ._session import Session
 
 if TYPE_CHECKING:
     from ..libvirt.connection import Domain
+
+#: seconds between two looks at whether a signal came
+_LOOK = 0.5
 
 
 @verb("domain", example="vifplug domain guest bindings.json --start")
@@ -106,6 +109,10 @@ def _watch(session: Session, uri: str | None, every: float) -> None:
     with ThreadPoolExecutor(1, "vifplug-watcher") as pool:
         watching = pool.submit(watcher.run)
         try:
+            # Not without a timeout: the kernel gives a signal to whichever thread it likes, and then this one
+            # sleeps on, though it is the one that has to see it.
+            while not wait([watching], timeout=_LOOK).done:
+                pass
             watching.result()
         except Stopped:  # the way to end it
             session.exit_status = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,7 +52,10 @@ def run_events() -> None:
             return
         library.virEventRegisterDefaultImpl()
         _loop = threading.Thread(target=_carry_events, args=(library,), name="libvirt-events", daemon=True)
+        # the kernel gives a signal to whichever thread takes it: this one would sleep on over the program's Ctrl-C
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         _loop.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _carry_events(library: Any) -> None:
