@@ -90,10 +90,10 @@ class Api:
             return set()
         return {each["service"]["host"] for each in found if each["state"] == "up"}
 
-    def agents(self) -> set[str]:
-        """The hosts whose host agent lives, as Neutron sees it."""
+    def agents(self) -> dict[str, dict[str, Any]]:
+        """What each host agent that lives has reported, by host, as Neutron sees it."""
         found = self("network", "GET", "/agents?agent_type=vifplug%20host%20agent")["agents"]
-        return {agent["host"] for agent in found if agent["alive"]}
+        return {agent["host"]: agent["configurations"] for agent in found if agent["alive"]}
 
     # --- networks and ports -------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class Cloud:
     def wait_for_agents(self) -> None:
         """Until Neutron has heard of the host agent of every node."""
         names = {node.name for node in self.nodes}
-        self.processes.wait("the host agents of all nodes", lambda: self.api.agents() >= names,
+        self.processes.wait("the host agents of all nodes", lambda: self.api.agents().keys() >= names,
                             of=[f"{name}-agent" for name in names])  # fmt: skip
 
 

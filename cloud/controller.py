@@ -131,7 +131,8 @@ class Controller:
         self.processes.start(
             "postgresql",
             [*as_postgres, _POSTGRESQL / "postgres", "-D", data, "-c", f"listen_addresses={CONTROLLER}",
-             "-c", f"unix_socket_directories={folder}", "-c", "fsync=off", "-c", "max_connections=300"],
+             "-c", f"unix_socket_directories={folder}", "-c", "max_connections=300",
+             "-c", "fsync=off", "-c", "jit=off"],
         )  # fmt: skip
 
     def make_databases(self) -> None:

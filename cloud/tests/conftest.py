@@ -191,6 +191,18 @@ class World:
             self.api.settled(guest.id, status)
         return guest
 
+    def install_shaky(self, node: Node, *, there: bool = True) -> None:
+        """The plug script of that name is on the node, or is not, and whoever has to know does."""
+        if there:
+            node.install_shaky()
+        else:
+            node.shaky.unlink()
+        if self.way == "agent":
+            eventually(
+                f"Neutron has not heard of {node.name}'s script",
+                lambda: ("shaky" in self.api.agents().get(node.name, {}).get("scripts", {})) != there,
+            )
+
     # --- agreement ------------------------------------------------------------------------------
 
     def agrees(self, seconds: float = SOON) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("well")
 def well(world: World, cleared: None) -> Iterator[None]:
     yield
     for node in world.nodes:
-        node.install_shaky()
+        world.install_shaky(node)
 
 
 def said(world: World, name: str, words: str) -> bool:
@@ -35,7 +35,7 @@ def at_work(guest: Guest) -> None:
 
 
 def test_a_node_without_the_script_is_passed_over(world: World) -> None:
-    world.node("cmp1").shaky.unlink()
+    world.install_shaky(world.node("cmp1"), there=False)
     guest = world.boot("mover", None, world.network("shaky0"))
     guest.answers()
     assert guest.host == "cmp2"
@@ -43,14 +43,18 @@ def test_a_node_without_the_script_is_passed_over(world: World) -> None:
 
 
 def test_with_no_other_node_the_error_names_the_script(world: World) -> None:
-    world.node("cmp1").shaky.unlink()
+    world.install_shaky(world.node("cmp1"), there=False)
     guest = world.boot("stuck", "cmp1", world.network("shaky0"), status="ERROR")
     if world.way == "plugin":
         assert said(
             world, "cmp1-nova", f"VIF {guest.port} cannot be plugged: there is no plug script 'shaky'"
         )
     else:
-        assert said(world, "neutron", 'no plug script "shaky"')
+        assert said(
+            world,
+            "neutron",
+            f'Port {guest.port} is not bound on host cmp1: host cmp1 has no plug script "shaky"',
+        )
     guest.delete()
     world.agrees()
 

@@ -50,23 +50,22 @@ def hold_for_agent(context: Any, vnic_types: Collection[str]) -> None:
 
 
 def keep_up(context: Any) -> None:
-    """A port whose live migration has ended, and that was ACTIVE, stays so.
+    """A port that was ACTIVE stays so while Nova notes in its profile that its guest migrates, or does no longer.
 
-    Nova then takes a word out of the port's profile, for which Neutron binds it anew on the same host, with DOWN in
-    between. Nothing of its VIF changes there; but Nova looks at the status right then, and a rebuild would wait for
-    an event that never comes. (The DOWN and ACTIVE for the word's coming, before the migration, are Nova's sign that
-    the destination is ready.)
+    For that Neutron binds it anew on the same host, with DOWN in between, though nothing of its VIF changes there.
+    At the end of the migration Nova looks at the status right then, and a rebuild would wait for an event that never
+    comes. At its beginning Nova waits for the destination, and whoever brought the port up again would be taken for
+    it; only where no agent reports the destination up has that to be so.
     """
     port, before = context.current, context.original
-    ended = (
-        _MIGRATING in (before.get(portbindings.PROFILE) or {})
-        and _MIGRATING not in port[portbindings.PROFILE]
-    )
-    fell = before["status"] == constants.PORT_STATUS_ACTIVE and port["status"] == constants.PORT_STATUS_DOWN
-    if ended and fell and port["admin_state_up"]:
-        session = bound.request(context).session
-        session.query(models_v2.Port).filter_by(id=port["id"]).one().status = constants.PORT_STATUS_ACTIVE
-        port["status"] = constants.PORT_STATUS_ACTIVE
+    if before["status"] != constants.PORT_STATUS_ACTIVE or port["status"] != constants.PORT_STATUS_DOWN:
+        return
+    was, now = ((each.get(portbindings.PROFILE) or {}).get(_MIGRATING) for each in (before, port))
+    if was == now or not port["admin_state_up"] or (now and not _agent_reports(bound.request(context), now)):
+        return
+    session = bound.request(context).session
+    session.query(models_v2.Port).filter_by(id=port["id"]).one().status = constants.PORT_STATUS_ACTIVE
+    port["status"] = constants.PORT_STATUS_ACTIVE
 
 
 def settle(context: Any) -> None:
