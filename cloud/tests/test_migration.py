@@ -37,7 +37,8 @@ def made_active(guest: Guest) -> None:
         assert server is not None
         if server["status"] == "ERROR":
             api.act(guest.id, "os-resetState", {"state": "active"})
-        return server["status"] if server["status"] != "ACTIVE" else server["OS-EXT-STS:task_state"]
+        state = server["status"] if server["status"] != "ACTIVE" else server["OS-EXT-STS:task_state"]
+        return None if state is None else str(state)
 
     eventually("Nova is still at it", unsettled)
 
