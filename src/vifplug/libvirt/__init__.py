@@ -20,6 +20,7 @@ from .detach import Detached, detach
 from .domain import Defined, Started, define, start, vifs_of
 from .migrate import Migrated, Phase, finish, migrate
 from .stored import Fate
+from .update import Updated, update
 from .watch import Watcher
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Migrated",
     "Phase",
     "Started",
+    "Updated",
     "Watcher",
     "attach",
     "connect",
@@ -39,5 +41,6 @@ __all__ = [
     "finish",
     "migrate",
     "start",
+    "update",
     "vifs_of",
 ]

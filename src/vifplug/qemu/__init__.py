@@ -14,5 +14,17 @@ from ..guest.qemu import qemu_arguments
 from .hotplug import Attached, Detached, attach, detach
 from .qmp import Qmp
 from .taps import open_tap, opened_tap
+from .update import Updated, update
 
-__all__ = ["Attached", "Detached", "Qmp", "attach", "detach", "open_tap", "opened_tap", "qemu_arguments"]
+__all__ = [
+    "Attached",
+    "Detached",
+    "Qmp",
+    "Updated",
+    "attach",
+    "detach",
+    "open_tap",
+    "opened_tap",
+    "qemu_arguments",
+    "update",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import GuestHolds, QemuRefused, QemuUnreachable, VifplugError
 from ..guest.qemu import Part, qemu_parts
@@ -69,14 +70,16 @@ def attach(
     with _undoing(f"VIF {vif.id} stays plugged, since the guest may have it") as undo:
         if plugged.changed:
             undo(lambda: host.unplug(vif.id, generation=plugged.generation))
-        parts = qemu_parts(plugged.vif)
+        parts = parts_of(plugged.vif)
         device = parts[-1]
-        there = device.id in _devices(qmp)
+        there = device.id in devices(qmp)
         if not there:
             if isinstance(plugged.vif.shape, Ethernet) and not by_name:
                 parts = _hand_over(qmp, plugged.vif, undo)
             for part in parts:
                 _add(qmp, part, bus, undo)
+            if plugged.vif.link_state == "down":
+                set_link(qmp, device.id, up=False)
     netdev = next((part.id for part in parts if part.flag == "-netdev"), None)
     return Attached(id=vif.id, device=device.id, netdev=netdev, changed=plugged.changed or not there)
 
@@ -90,7 +93,7 @@ def detach(host: Host, qmp: Qmp, vif_id: str, *, patience: float = 30.0, force: 
 
     Raises NotPlugged, QemuUnreachable, and what unplugging raises.
     """
-    parts = qemu_parts(host.show(vif_id).vif)
+    parts = parts_of(host.show(vif_id).vif)
     began = time.monotonic()
     forced = False
     try:
@@ -106,6 +109,16 @@ def detach(host: Host, qmp: Qmp, vif_id: str, *, patience: float = 30.0, force: 
     return Detached(id=vif_id, unplugged=unplugged, forced=forced, seconds=waited)
 
 
+def parts_of(vif: Vif, fds: Sequence[str] | None = None) -> list[Part]:
+    """What QEMU has of a VIF. Whether the link is up is no argument of any part, but a command of its own."""
+    return qemu_parts(replace(vif, link_state=None), fds=fds)
+
+
+def set_link(qmp: Qmp, device: str, *, up: bool) -> None:
+    """Plug the guest's cable in, or pull it out."""
+    qmp.execute("set_link", {"name": device, "up": up})
+
+
 # --- adding ---------------------------------------------------------------------------------------
 
 
@@ -116,7 +129,7 @@ def _hand_over(qmp: Qmp, vif: Vif, undo: Callable[[Callable[[], object]], None])
         for name, fd in zip(names, fds, strict=True):
             qmp.execute("getfd", {"fdname": name}, fds=[fd])
             undo(partial(_unless_gone, qmp, "closefd", {"fdname": name}))
-    return qemu_parts(vif, fds=names)
+    return parts_of(vif, names)
 
 
 def _add(qmp: Qmp, part: Part, bus: str | None, undo: Callable[[Callable[[], object]], None]) -> None:
@@ -193,7 +206,7 @@ def _undoing(unknown: str) -> Iterator[Callable[[Callable[[], object]], None]]:
 def _take_from_guest(qmp: Qmp, vif_id: str, device: str, patience: float) -> None:
     """Ask the guest for the device until it is gone. Raises GuestHolds."""
     deadline = time.monotonic() + patience
-    while device in _devices(qmp):
+    while device in devices(qmp):
         try:
             qmp.execute("device_del", {"id": device})
         except QemuRefused as error:
@@ -227,7 +240,7 @@ def _held(qmp: Qmp, vif_id: str, why: str) -> GuestHolds:
     )
 
 
-def _devices(qmp: Qmp) -> set[str]:
+def devices(qmp: Qmp) -> set[str]:
     """The ids of the devices that QEMU has."""
     return {one["name"] for one in qmp.execute("qom-list", {"path": "/machine/peripheral"})}
 
