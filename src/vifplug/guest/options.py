@@ -99,12 +99,24 @@ def check_options(vif: Vif) -> None:
     if vif.driver is not None and vif.driver.name is not None and not isinstance(vif.shape, CHOOSES_BACKEND):
         refuse(vif, "driver.name", vif.driver.name, "this type has one back end; leave it out")
     if vif.bandwidth is not None:
-        if not isinstance(vif.shape, SHAPED):
+        if not isinstance(vif.shape, SHAPED) and vif.plug_script is None:
             refuse(vif, "bandwidth", vif.bandwidth, "the host has no device to shape; leave it out")
         inbound = vif.bandwidth.inbound
         if inbound is not None and inbound.floor is not None and not isinstance(vif.shape, Network):
             refuse(vif, "bandwidth.inbound.floor", inbound.floor, "only a libvirt network promises a floor")
     _check_vlan(vif)
+
+
+def check_limited_by(vif: Vif, script: str, *, offers: bool) -> None:
+    """Refuse a bandwidth that neither the host's device can be held to, nor, as it says itself, the plug script."""
+    if vif.bandwidth is not None and not isinstance(vif.shape, SHAPED) and not offers:
+        refuse(
+            vif,
+            "bandwidth",
+            vif.bandwidth,
+            f"the host has no device to shape, and the plug script {script} does not offer to (bandwidth in the"
+            " update_fields of its info); leave it out",
+        )
 
 
 def _check_card(vif: Vif) -> None:

@@ -14,7 +14,15 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from vifplug.guest.options import check_card, check_options, need, refuse, refuse_without_libvirt, tells_mtu
+from vifplug.guest.options import (
+    SHAPED,
+    check_card,
+    check_options,
+    need,
+    refuse,
+    refuse_without_libvirt,
+    tells_mtu,
+)
 from vifplug.model.vif import (
     Bridge,
     Direct,
@@ -88,7 +96,7 @@ def qemu_parts(vif: Vif, *, fds: Sequence[int | str] | None = None) -> list[Part
     """The same, unwritten, and in the order in which a QEMU that runs has to be given them. ``fds`` are numbers,
     or names by which QEMU knows descriptors (``getfd``)."""
     check_options(vif)
-    if vif.bandwidth is not None:
+    if vif.bandwidth is not None and isinstance(vif.shape, SHAPED):
         refuse(vif, "bandwidth", vif.bandwidth, "QEMU shapes no traffic; leave that to the plug script")
     if vif.link_state == "down":
         refuse(vif, "link_state", vif.link_state, "QEMU has no argument for it; send set_link once it runs")

@@ -13,6 +13,7 @@ import msgspec
 
 from ..config import Config
 from ..errors import Busy, InvalidInput, ScriptError, VifplugError
+from ..guest.options import check_limited_by
 from ..model import Vif
 from ..script import trace
 from ..script.catalogue import Catalogue
@@ -77,6 +78,7 @@ class Scripts:
         environment_for(request)
         request.to_json()
         info = self.info(script)
+        check_limited_by(vif, script.name, offers=info is not None and "bandwidth" in info.update_fields)
         if info is None:
             return script
         if info.protocols and PROTOCOL not in info.protocols:
