@@ -17,6 +17,7 @@ from trusted import TrustedDir
 from world import World
 
 _CLONE_NEWNET = 0x40000000
+_WITH_GUESTS = {"libvirtd", "qemu", "types", "plumbing"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -32,6 +33,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         last = report.longreprtext.strip().splitlines()[-1:]
         sys.stderr.write(f"\n{report.nodeid} ({report.when}): {' '.join(last)}\n")
         sys.stderr.flush()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that boot guests are a suite of their own."""
+    for item in items:
+        if item.path.parent.name in _WITH_GUESTS and item.get_closest_marker("slow"):
+            item.add_marker("guests")
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def test_alone_it_prints_help_under_any_shell(shell: str) -> None:
     ] == [
         "demo",
         "test",
+        "guests",
         "neutron-test",
         "nova-test",
         "cloud",

@@ -38,4 +38,8 @@ def test_the_wheel_is_whole_and_its_scripts_run(tmp_path: Path) -> None:
     for part in ("systemd", "grafana", "prometheus"):
         share = {path.name: path.read_bytes() for path in (site / "share/vifplug" / part).iterdir()}
         assert share == {path.name: path.read_bytes() for path in (ROOT / "packaging" / part).iterdir()}
-    assert {path.name for path in (site / "bin").iterdir()} == {"vifplug", "vifplugd"}
+    assert {path.name for path in (site / "bin").iterdir()} == {
+        "vifplug",
+        "vifplugd",
+        "vifplug-neutron-agent",
+    }
