@@ -35,6 +35,7 @@ ALL = {
         "migrate",
     ),
     *("attach", "detach", "domain"),
+    *("graph", "trace"),
 }
 
 

@@ -36,6 +36,8 @@ VERBS = (
     "recover",
     "gc",
     "probe",
+    "trace",
+    "graph",
     "doctor",
     "scripts",
     "conform",

@@ -1,0 +1,137 @@
+"""Where the nodes of a graph stand: in columns from the guests to the network, with few crossings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .wiring import Graph, Kind
+
+#: how often the columns are put in order, there and back: more does not help
+_SWEEPS = 6
+_FIRST = {Kind.GUEST: 0, Kind.VIF: 1}
+
+
+def columns(graph: Graph) -> list[list[str]]:
+    """The ids of the nodes, column by column, each from top to bottom."""
+    depth = _depths(graph)
+    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for node in _together(graph):
+        found[depth[node]].append(node)
+    before = {node: [edge.source for edge in graph.before(node)] for node in graph.nodes}
+    after = {node: [edge.target for edge in graph.after(node)] for node in graph.nodes}
+    for _ in range(_SWEEPS):
+        _sweep(found, before)
+        _sweep(found[::-1], after)
+    return [column for column in found if column]
+
+
+def _depths(graph: Graph) -> dict[str, int]:
+    """The column of each: as far out as its longest way from the guests; devices without VIF stand with the others."""
+    found: dict[str, int] = {}
+
+    def depth(node: str) -> int:
+        if node not in found:
+            kind = graph.nodes[node].kind
+            least = _FIRST.get(kind, 2 if kind is Kind.DEVICE else 3)
+            found[node] = least  # should there ever be a ring
+            found[node] = max([least, *(depth(edge.source) + 1 for edge in graph.before(node))])
+        return found[node]
+
+    for node in graph.nodes:
+        depth(node)
+    return found
+
+
+def _together(graph: Graph) -> list[str]:
+    """The nodes, with those that hang together beside each other."""
+    near: dict[str, list[str]] = {node: [] for node in graph.nodes}
+    for edge in graph.edges:
+        near[edge.source].append(edge.target)
+        near[edge.target].append(edge.source)
+    found: dict[str, None] = {}
+    for start in graph.nodes:
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found[node] = None
+                stack += reversed(near[node])
+    return list(found)
+
+
+def _sweep(found: list[list[str]], towards: dict[str, list[str]]) -> None:
+    """Each node goes to the middle of those it is connected with in the columns before."""
+    place: dict[str, float] = {}
+    for column in found:
+        for number, node in enumerate(column):
+            place.setdefault(node, (number + 0.5) / len(column))
+        column.sort(key=_middle(place, towards))
+        for number, node in enumerate(column):
+            place[node] = (number + 0.5) / len(column)
+
+
+def _middle(place: dict[str, float], towards: dict[str, list[str]]) -> Callable[[str], float]:
+    def middle(node: str) -> float:
+        places = sorted(place[other] for other in towards[node] if other in place)
+        return sum(places) / len(places) if places else place[node]
+
+    return middle
+
+
+def heights(
+    found: list[list[str]], tall: dict[str, float], towards: dict[str, list[str]], gap: float
+) -> dict[str, float]:
+    """The middle of each node, in the unit of ``tall`` (the nodes' heights): as near as can be to the middle of what
+    it is connected with, and ``gap`` from its neighbours."""
+    tallest = max((sum(tall[node] + gap for node in column) for column in found), default=0.0)
+    middle: dict[str, float] = {}
+    for column in found:
+        total = sum(tall[node] + gap for node in column)
+        at = (tallest - total) / 2
+        for node in column:
+            middle[node] = at + (tall[node] + gap) / 2
+            at += tall[node] + gap
+    for _ in range(_SWEEPS):
+        for column in [*found, *found[::-1]]:
+            _settle(column, middle, tall, towards, gap)
+    top = min((middle[node] - tall[node] / 2 for node in middle), default=0.0)
+    return {node: place - top for node, place in middle.items()}
+
+
+def _settle(
+    column: list[str],
+    middle: dict[str, float],
+    tall: dict[str, float],
+    towards: dict[str, list[str]],
+    gap: float,
+) -> None:
+    """Move each towards its neighbours' middle, none past another: groups that touch move as one."""
+    groups: list[list[str]] = []
+    wishes: list[float] = []
+
+    def span(group: list[str]) -> float:
+        return sum(tall[node] for node in group) + gap * (len(group) - 1)
+
+    def wish(group: list[str]) -> float:
+        """Where the group's top should be."""
+        tops, at = [], 0.0
+        for node in group:
+            others = [middle[other] for other in towards[node]]
+            wanted = sum(others) / len(others) if others else middle[node]
+            tops.append(wanted - tall[node] / 2 - at)
+            at += tall[node] + gap
+        return sum(tops) / len(tops)
+
+    for node in column:
+        groups.append([node])
+        wishes.append(wish([node]))
+        while len(groups) > 1 and wishes[-2] + span(groups[-2]) + gap > wishes[-1]:
+            last = groups.pop()
+            wishes.pop()
+            groups[-1] += last
+            wishes[-1] = wish(groups[-1])
+    for group, top in zip(groups, wishes, strict=True):
+        at = top
+        for node in group:
+            middle[node] = at + tall[node] / 2
+            at += tall[node] + gap
