@@ -149,4 +149,4 @@ def unreachable(error: Any) -> LibvirtUnreachable:
 
 
 def _words(error: Any) -> str:
-    return str(error.get_error_message() or error)
+    return str(error.get_error_message() or error).strip()

@@ -56,10 +56,11 @@ def update(
     """
     wanted = ours(vif if isinstance(vif, Vif) else read_binding(vif), domain)
     scope = scope_of(domain, live=live, config=config)
+    notes: list[str] = []
     if Scope.LIVE not in scope:
         _found(domain, wanted, Scope.CONFIG)
         fate, xml = define_one(host, domain, wanted)
-        changed, notes = fate is not Fate.SAME, []
+        changed = fate is not Fate.SAME
     else:
         if Scope.CONFIG in scope and not config and not _has(domain, wanted, Scope.CONFIG):
             scope = Scope.LIVE
@@ -100,9 +101,7 @@ def _update_live(
         )
         raise
     except VifplugError as error:
-        _put_back(
-            host, domain, before.request if plugged.changed else None, found.element if sees else None, error
-        )
+        _put_back(host, domain, before.request if plugged.changed else None, found if sees else None, error)
         raise
     changed = plugged.changed or sees or stored is not Fate.SAME
     return changed, plugged.xml, _later(found, plugged.xml)
@@ -173,14 +172,14 @@ def _later(found: Interface, xml: str) -> list[str]:
 
 
 def _put_back(
-    host: Host, domain: Domain, request: Vif | None, element: ET.Element | None, error: VifplugError
+    host: Host, domain: Domain, request: Vif | None, shown: Interface | None, error: VifplugError
 ) -> None:
     """What was changed before the error, as it was before."""
     failures = []
     try:
-        if element is not None:
-            with translated("change it back"):
-                domain.updateDeviceFlags(ET.tostring(element, encoding="unicode"), int(Scope.LIVE))
+        if shown is not None:
+            with translated("change the guest's interface back"):
+                _show_again(domain, shown)
     except VifplugError as more:
         failures.append(more.message)
     try:
@@ -191,6 +190,23 @@ def _put_back(
     _say(
         error, f"and going back failed too ({'; '.join(failures)})" if failures else "all is as it was before"
     )
+
+
+def _show_again(domain: Domain, shown: Interface) -> None:
+    """The guest's interface as it was. libvirt, when it fails half-way, leaves a device limited and forgets that it
+    is: so the limits are set again, or taken off, by the call that does so whatever it remembers."""
+    domain.updateDeviceFlags(ET.tostring(shown.element, encoding="unicode"), int(Scope.LIVE))
+    if shown.device is not None:
+        _, limits = _seen(shown.element)
+        domain.setInterfaceParameters(
+            shown.device,
+            {
+                f"{direction}.{what}": int(limits.get(direction, {}).get(what, 0))
+                for direction in ("inbound", "outbound")
+                for what in ("average", "peak", "burst")
+            },
+            int(Scope.LIVE),
+        )
 
 
 def _say(error: VifplugError, more: str) -> None:
