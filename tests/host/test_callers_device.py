@@ -6,6 +6,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +82,42 @@ def test_what_its_maker_forgot_goes_if_asked_for_and_nobody_holds_it(host: Host)
     assert not links()[TAP].carrier
     host.unplug(ID, remove_device=True)
     assert TAP not in links()
+
+
+def test_no_tap_is_removed_that_was_not_made_for_the_vif(host: Host) -> None:
+    ip("link", "add", "br0", "type", "bridge")
+    for name in (TAP, "tap0"):
+        ip("tuntap", "add", name, "mode", "tap")
+    ip("link", "set", TAP, "master", "br0")
+    host.unplug(ID, remove_device=True)
+    assert TAP in links(), "another mechanism's: it is in a bridge, and this VIF is not on record"
+    ip("link", "set", TAP, "nomaster", "alias", "somebody's")
+    host.unplug(ID, remove_device=True)
+    assert TAP in links()
+    host.unplug("0", remove_device=True)
+    assert "tap0" in links(), "no port has such an id"
+
+
+def test_a_vif_whose_device_its_caller_did_not_make_takes_none_along(host: Host) -> None:
+    ip("link", "add", "br0", "type", "bridge")
+    ip("tuntap", "add", "others0", "mode", "tap")
+    host.plug(binding(script=None, vif_type="bridge", devname="others0", vif_details={"bridge": "br0"}))
+    host.unplug(ID, remove_device=True)
+    assert "others0" in links()
+
+
+def test_a_macvtap_stays_for_nobody_sees_who_holds_it(host: Host) -> None:
+    ip("link", "add", "nic0", "type", "veth", "peer", "name", "nic1")
+    ip("link", "set", "nic0", "up")
+    ip("link", "add", "link", "nic0", "name", TAP, "type", "macvtap")
+    host.plug(CALLERS)
+    ip("link", "set", "nic1", "up")
+    ip("link", "set", "nic1", "down")  # the device below loses its carrier
+    deadline = time.monotonic() + 10.0
+    while links()[TAP].carrier:  # the kernel tells devices that are stacked a little later
+        assert time.monotonic() < deadline
+    host.unplug(ID, remove_device=True)
+    assert TAP in links()
 
 
 def test_without_the_tap_nothing_is_plugged(world: World, host: Host) -> None:

@@ -256,17 +256,26 @@ class Devices:
                 raise _refused("to take the mark off", vif.devname, error) from error
         return True
 
-    def remove_abandoned(self, vif_id: str, name: str) -> bool:
-        """Remove a tap that somebody else made for a VIF, if it is nobody's now: without a mark, and not held open."""
+    def remove_callers(self, vif_id: str, name: str, *, on_record: bool) -> bool:
+        """Remove a tap that its maker made for a VIF and forgot, if nobody holds it open; True when it did.
+
+        That is one with the VIF's mark, or one that nobody marked: where the VIF was not ``on_record`` as one with
+        such a tap, only if it is in no bridge either, for then it may be anybody's. Of a tap alone the kernel
+        shows who holds it: a macvtap's carrier is that of the device below.
+        """
         with Netlink() as netlink:
             found = netlink.link(name)
-            if found is None or found.kind not in _TAPS or found.carrier:
+            if found is None or found.kind != "tun" or found.carrier:
                 return False
-            if found.alias and found.alias != self._taken_prefix + vif_id:
+            if found.alias != self._taken_prefix + vif_id and (
+                found.alias or (found.master is not None and not on_record)
+            ):
                 return False
             try:
                 netlink.delete([found.index])
             except NetlinkError as error:
+                if error.errno == errno.ENODEV:  # its maker was faster
+                    return False
                 raise _refused("to delete", name, error) from error
         return True
 

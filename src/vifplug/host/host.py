@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -59,6 +60,7 @@ Binding = Vif | Mapping[str, Any] | bytes | str
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_PORT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -280,8 +282,9 @@ class Host:
         """Undo a plug, by the request it was made with. Again, or for a VIF never plugged: fine.
 
         With ``generation``, only that plug is undone: a late unplug never touches a newer one.
-        With ``remove_device``, a tap that the caller made for the VIF (``made_by: caller``) and that nobody
-        holds open goes too.
+        With ``remove_device``, a tap that the caller made for the VIF (``made_by: caller``) goes too, unless somebody
+        holds it open: then it keeps its mark, and a later unplug with ``remove_device`` removes it. Taps of others,
+        which have another mark or are somewhere already, are left alone.
         Raises what the script's failure means; the device is gone all the same, and what the backend
         still holds is on record as a debt.
         """
@@ -297,7 +300,7 @@ class Host:
             notes: list[str] = []
             failure: VifplugError | None = None
             for row in rows:
-                owed = self._work.disconnect(row, seconds=seconds)
+                owed = self._work.disconnect(row, seconds=seconds, let_go=not remove_device)
                 if owed is None:
                     continue
                 note = (
@@ -308,8 +311,7 @@ class Host:
                 else:
                     owed.message, owed.args, failure = note, (note,), owed
             if remove_device and self._ledger.current(vif_id) is None:
-                name = rows[0].record.vif.devname if rows else device_name(vif_id)
-                self._devices.remove_abandoned(vif_id, name)
+                self._remove_callers(vif_id, rows)
             if failure is not None:
                 raise failure
         return Unplugged(
@@ -319,6 +321,14 @@ class Host:
             notes=notes,
             seconds=time.monotonic() - started,
         )
+
+    def _remove_callers(self, vif_id: str, rows: builtins.list[Row]) -> None:
+        """``rows``: what was just unplugged. Of a VIF that nobody plugged the tap has Neutron's name."""
+        if not rows:
+            if _PORT_ID.fullmatch(vif_id):
+                self._devices.remove_callers(vif_id, device_name(vif_id), on_record=False)
+        elif (vif := rows[0].record.vif).kept_here and not vif.made_here:
+            self._devices.remove_callers(vif_id, vif.devname, on_record=True)
 
     # --- look --------------------------------------------------------------------------------
 

@@ -89,12 +89,17 @@ class Work:
         self.change(row, row.record.request, script, Change(How.SAME, [], []), seconds)
         return self._ledger.current(row.record.id) or row
 
-    def disconnect(self, row: Row, *, seconds: float | None = None) -> VifplugError | None:
-        """Unplug by the recorded request; what could not be undone is on record as owed, and returned."""
+    def disconnect(
+        self, row: Row, *, seconds: float | None = None, let_go: bool = True
+    ) -> VifplugError | None:
+        """Unplug by the recorded request; what could not be undone is on record as owed, and returned.
+
+        ``let_go``: whether a device that was taken from its maker loses its mark.
+        """
         steps = Steps(row.record.id, self._on_step)
         with steps.step("intent"):
             row = self._ledger.begin_unplug(row, Mark.new().to_text())
-        return self._take_down(row, [], steps, seconds=seconds)
+        return self._take_down(row, [], steps, seconds=seconds, let_go=let_go)
 
     def settle(self, vif_id: str) -> Row | None:
         """The VIF, out of whatever a crash left it in the middle of: plugged, or not there."""
@@ -250,6 +255,7 @@ class Work:
         *,
         seconds: float | None = None,
         ask_script: bool = True,
+        let_go: bool = True,
         prefix: str = "",
     ) -> VifplugError | None:
         """Script, then device, then outcome."""
@@ -262,7 +268,8 @@ class Work:
                     self._scripts.call(script, "unplug", row, record.request, log, seconds=seconds)
             except VifplugError as error:
                 owed = error
-        if record.vif.kept_here and not self._has_successor(record):
+        ours = record.vif.made_here or (record.vif.kept_here and let_go)
+        if ours and not self._has_successor(record):
             what = "remove" if record.vif.made_here else "let go of"
             try:
                 with steps.step(f"{prefix}{what} device", record.vif.devname):
