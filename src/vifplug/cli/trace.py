@@ -75,8 +75,8 @@ def _tell(found: Trace) -> None:
     say(f"probe: {visible(found.probe_text)}")
     for other in found.others:
         say(f"another way out: {visible(other)}")
-    for drift in found.drift:
-        say(f"{coloured('drift')}: {visible(drift)}")
+    for also in found.also:
+        say(f"also: {visible(also)}")
     for note in found.notes:
         say(visible(note), err=True)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..host.results import Drift, Record
 from .sight import Known
-from .wiring import Edge, Fault, Graph, Node, State
+from .wiring import Edge, Fault, Graph, Kind, Node, State
 
-_PORT = re.compile(r"device master|bridge of \S+|port \S+")
+#: what the host and the scripts call a port's place
+_PORT = re.compile(r"device master|(?:bridge of|port) (\S+)")
 
 
 def mark(graph: Graph, known: Known) -> None:
@@ -61,8 +62,11 @@ def _mark_drift(graph: Graph, vif: Node, record: Record, drift: Drift) -> None:
     if device is None:
         _add(vif, text, do, stops=False)
         return
-    if _PORT.fullmatch(drift.what):
-        _mark_port(graph, device, drift, do)
+    if port := _PORT.fullmatch(drift.what):
+        if port[1] in (None, device.name):
+            _mark_port(graph, device, drift, do)
+        else:  # what leads out of the bridge is in it no more: so there it ends
+            _add(graph.nodes.get(f"dev:{drift.expected}", vif), text, do)
         return
     if drift.what in ("device", "caller's device"):
         if not device.faults:
@@ -73,7 +77,12 @@ def _mark_drift(graph: Graph, vif: Node, record: Record, drift: Drift) -> None:
         for node in graph.nodes.values()
         if re.search(rf"(?<!\S){re.escape(node.name)}(?!\S)", drift.what)
     ]
-    if drift.what.startswith(("anti-spoofing", "isolation", "device ")) or device in named:
+    if drift.what.startswith("routes at "):
+        routes = [
+            node for edge in graph.after(device.id) if (node := graph.nodes[edge.target]).kind is Kind.ROUTES
+        ]
+        _add((routes or [device])[0], text, do)
+    elif drift.what.startswith(("anti-spoofing", "isolation", "device ")) or device in named:
         _add(device, text, do, stops=False)
     elif named:
         _add(named[0], text, do, stops=drift.found != drift.expected and bool(drift.expected))

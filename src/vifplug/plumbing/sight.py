@@ -28,6 +28,10 @@ class Known(Struct, frozen=True):
     #: why not
     error: str | None = None
 
+    @property
+    def needs_switch(self) -> bool:
+        return self.record.script is not None and self.record.script.name in ("openvswitch", "ovn")
+
 
 class Sight:
     """This host. ``vifs``: those on record; ``notes``: what could not be looked at, a sentence each."""
@@ -43,6 +47,11 @@ class Sight:
         self.holders: dict[str, Holder] = holders(place, self.kernel)
         if self.switch.error is not None:
             self.notes = [*self.notes, self.switch.error]
+        elif not self.switch.is_there and any(known.needs_switch for known in vifs):
+            self.notes = [
+                *self.notes,
+                f"Open vSwitch's database is not at {self.switch.remote}: ports are not seen",
+            ]
         if not place.privileged:
             unnamed = "guests of other users have no name here: root alone may see what a process has open"
             self.notes = [*self.notes, unnamed]

@@ -70,7 +70,7 @@ def _draw_kernel(sight: Sight, graph: Graph) -> None:
 
 def _node(device: Device) -> Node:
     kind = Kind.UPLINK if device.is_card else _KINDS.get(device.kind or "", Kind.UPLINK)
-    words = [device.kind or "card", f"MTU {device.mtu}"]
+    words = [{"tun": "tap", None: "card"}.get(device.kind, device.kind or ""), f"MTU {device.mtu}"]
     if device.vni is not None:
         words.insert(1, f"VNI {device.vni}")
     if device.vlan is not None:
@@ -279,8 +279,8 @@ def _draw_vif(sight: Sight, graph: Graph, known: Known) -> str | None:
         key = _base(graph, vif)
     else:
         key = _key(name or vif.devname)
-        if name is None:
-            graph.add(_gone(vif))
+        if device is None and _has_device(vif):
+            graph.nodes[key] = _gone(vif)
     _draw_guest(sight, graph, known, name)
     if key is not None:
         graph.join(node.id, key)

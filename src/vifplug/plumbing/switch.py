@@ -11,6 +11,7 @@ from ..scriptlib.ovsdb import Ovsdb, Refused, TimedOut, Unreachable, one, select
 if TYPE_CHECKING:
     from ..doctor.place import Place
 
+_LOCK = "ovs_vswitchd"
 #: seconds that the database may take
 _PATIENCE = 2.0
 _WANTED = {
@@ -83,7 +84,11 @@ class Switch:
         self.bridges: dict[str, Bridge] = {}
         self.error: str | None = None
         found = place.switch
+        #: False when nobody moves the frames: ovs-vswitchd holds a lock in the database as long as it runs
+        self.runs = False
+        #: whether there is anything to ask
         self.is_there = found.is_there
+        self.remote = found.remote
         if not self.is_there:
             return
         try:
@@ -91,6 +96,7 @@ class Switch:
                 answers = database.transact(
                     *(select(table, [], columns) for table, columns in _WANTED.items())
                 )
+                self.runs = database.is_held(_LOCK)
         except TimedOut:
             self.error = f"Open vSwitch's database at {found.remote} does not answer within {_PATIENCE:g} s"
             return
@@ -99,8 +105,6 @@ class Switch:
             return
         bridges, ports, interfaces = (answer["rows"] for answer in answers)
         self.bridges = _bridges(bridges, ports, interfaces)
-        #: False when nobody moves the frames of bridges in user space, or follows the database
-        self.runs = "ovs-vswitchd" in place.processes
 
     @property
     def ports(self) -> dict[str, Port]:

@@ -46,8 +46,8 @@ class Trace(Struct, frozen=True, kw_only=True):
     hops: list[Hop]
     #: the other ways out, a sentence each
     others: list[str] = field(default_factory=list)
-    #: what is not as it was plugged, and stops no frame
-    drift: list[str] = field(default_factory=list)
+    #: what else is wrong or not as it was plugged, and is not why the way ends
+    also: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -99,7 +99,7 @@ def trace(
         seconds=answer.seconds,
         hops=way,
         others=[_told(found[place], judged[place]) for place in range(len(found)) if place != best],
-        drift=[fault.text for hop in way for fault in hop.faults if not fault.stops],
+        also=[fault.text for hop in way for fault in hop.faults if fault.text != verdict.text],
         notes=notes,
     )
 

@@ -122,7 +122,7 @@ def _unproved(way: Way) -> Verdict:
 def _out_and_not_back(way: Way, answer: Answer, target: str | None) -> Verdict:
     place = len(way) - 1
     hop = way[place]
-    back = [(at, one) for at, one in enumerate(way) if one.back]
+    back = [(at, one) for at, one in enumerate(way) if one.back and one.what != "device"]
     if back and not answer.answered and answer.how == "as the guest":
         at, one = back[0]
         text = f"the answer came back as far as {one.name} and did not reach the guest's device"

@@ -1,0 +1,181 @@
+"""``vifplug graph`` and ``vifplug trace``: what people read, what programs read, and what cannot be asked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from callers import in_child
+from cli_shell import Ended, Shell, both_ways
+from guests import Elsewhere, ip
+from plumbing.conftest import FAR
+from served import Served
+from world import ID, TAP, World, binding
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def through(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "library"))
+
+
+@pytest.fixture
+def vifplug(world: World, capsys: Any, monkeypatch: Any, through: str) -> Any:
+    """The command on a host with a VIF in br-data."""
+    shell = Shell(world, capsys, monkeypatch)
+    if through == "library":
+        yield shell
+        return
+    with Served(shell.config, shell.socket):
+        yield shell
+
+
+@pytest.fixture
+def plugged(world: World, far: Elsewhere, vifplug: Shell) -> Shell:
+    ip("link add br-data type bridge")
+    ip("link set br-data up")
+    ip("link set eth9 master br-data")
+    world.on("plug", do="ip link set $VIF_DEVNAME master br-data")
+    subnet = {"cidr": "10.0.0.0/24", "gateway": FAR, "addresses": ["10.0.0.5"]}
+    request = binding(network={"subnets": [subnet]}, instance={"name": "web1"})
+    assert vifplug("plug", vifplug.file(request)).status == 0
+    return vifplug
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@both_ways
+def test_the_tree_says_it_all_from_the_uplink_to_the_guest(plugged: Shell) -> None:
+    shown = plugged("graph")
+    assert (shown.status, shown.err) == (0, "")
+    assert plain(shown.out).splitlines() == [
+        "uplink eth9  veth, leads into another network namespace, MTU 1500",
+        "└─ bridge br-data  forwarding, bridge, MTU 1500",
+        f"   └─ device {TAP}  disabled, tap, MTU 1500  [idle]",
+        "      └─ vif 4c1b1b0a  ethernet, recorder",
+        "         └─ guest web1  not running  [idle]",
+        "",
+        "1 guest, 1 VIF; all as it should be",
+    ]
+
+
+@both_ways
+def test_a_drift_is_marked_and_said_with_what_to_do(plugged: Shell) -> None:
+    ip(f"link set {TAP} nomaster")
+    shown = plain(plugged("graph").out)
+    assert f"device {TAP}  tap, MTU 1500  [drift]" in shown
+    assert f"{TAP} is in no bridge, and was plugged into br-data" in shown
+    assert "→ vifplug repair 4c1b1b0a" in shown and "1 drifted" in shown
+    assert plugged("repair", ID).status == 0
+    assert "all as it should be" in plugged("graph").out
+
+
+@both_ways
+def test_a_trace_tells_every_hop_and_a_verdict(plugged: Shell) -> None:
+    shown = plugged("trace", "4c1b", "--timeout", "2")
+    assert (shown.status, shown.err) == (0, "")
+    lines = plain(shown.out).splitlines()
+    assert [line.split()[:2] for line in lines[:6]] == [["✓", what] for what in
+        ("guest", "vif", "device", "port", "bridge", "uplink")]  # fmt: skip
+    assert re.fullmatch(rf"ok: {FAR} answered in [0-9.]+ ms: nothing is wrong on the way", lines[7])
+    ip("link set eth9 down")
+    broken = plugged("trace", TAP, "--timeout", "0.5")
+    assert broken.status == 1
+    assert "ends at uplink eth9: eth9 is down\n→ ip link set dev eth9 up" in plain(broken.out)
+
+
+def test_programs_get_one_document(plugged: Shell) -> None:
+    graph = plugged("graph", "--json").json
+    assert {node["id"] for node in graph["nodes"]} == {
+        "guest:web1", f"vif:{ID}", f"dev:{TAP}", "dev:br-data", "dev:eth9",
+    }  # fmt: skip
+    assert {node["state"] for node in graph["nodes"]} == {"ok", "idle"} and graph["notes"] == []
+    trace = plugged("trace", ID, "--json", "--no-probe").json
+    assert trace["ok"] and trace["probe"] is None and trace["hops"][trace["ends_at"]]["name"] == "eth9"
+
+
+def test_the_picture_is_one_file_of_well_formed_svg(plugged: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "plumbing.svg"
+    shown = plugged("graph", "--output", str(file))
+    assert (shown.status, shown.out, shown.err) == (0, "", "")
+    root = ElementTree.fromstring(file.read_text())
+    assert root.tag == f"{SVG}svg"
+    names = {text.text for text in root.iter(f"{SVG}text") if text.get("class") == "name"}
+    assert names == {"web1", "4c1b1b0a", TAP, "br-data", "eth9"}
+    assert plugged("graph", "--svg", ID).out == file.read_text()
+
+
+def test_scripts_are_not_asked_when_they_shall_not(plugged: Shell, world: World) -> None:
+    before = world.asked()
+    assert plugged("graph", "--no-check").status == 0
+    assert world.asked() == before
+    plugged("graph")
+    assert world.asked() == [*before, "check"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["graph", "nonsense/"], 65, "'nonsense/' names no VIF"),
+        (["graph", "feed0000"], 66, "no VIF on record has the id or the device feed0000"),
+        (["graph", "00000001-7d5e-4f0a-9c55-2f7a3c1d9e01"], 66, "is not on record on this host"),
+        (["graph", "--svg", "--json"], 64, "both want standard output"),
+        (["graph", "-o", "/proc/nowhere/x.svg"], 65, "'/proc/nowhere/x.svg' cannot be written: No such file"),
+        (["graph", "-o", ""], 65, "'' cannot be written"),
+        (["graph", "-o", "a\0b"], 65, "cannot be written: that is no file's name"),
+        (["trace"], 64, "Missing argument 'ID'"),
+        (["trace", "feed0000"], 66, "no VIF on record has the id or the device feed0000"),
+        (["trace", "00000001-7d5e-4f0a-9c55-2f7a3c1d9e01"], 66, "is not on record on this host"),
+        (["trace", ID, "10.0.0"], 65, "the target '10.0.0' must be an IPv4 address such as 10.0.0.1"),
+        (["trace", ID, "--address", "10.0.0.300/8"], 65, "address '10.0.0.300/8' must be an IPv4 address with its prefix"),
+        (["trace", ID, "--timeout", "0"], 64, "0.0 is not more than 0"),
+        (["trace", ID, "10.0.0.1", "10.0.0.2"], 64, "unexpected extra argument"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_one_sentence(
+    plugged: Shell, arguments: list[str], status: int, message: str
+) -> None:
+    shown: Ended = plugged(*arguments)
+    assert (shown.status, shown.out) == (status, "" if "--json" not in arguments else shown.out)
+    assert message in shown.err and len(shown.err.splitlines()) == 1
+
+
+def test_a_host_without_a_vif_and_without_a_bridge_has_nothing_to_draw(vifplug: Shell) -> None:
+    shown = vifplug("graph")
+    assert shown.status == 0 and "there is nothing to draw" in shown.out
+    assert "no VIF is on record: there is no" in shown.err
+    assert not Path(vifplug.world.config.state_dir).exists(), "and no ledger was made for it"
+
+
+def test_without_iproute2_one_sentence_says_so(plugged: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vifplug.doctor.place._TOOLS", "/nowhere")
+    shown = plugged("graph")
+    assert shown.status != 0
+    assert "the host's network cannot be read: ip is not installed" in shown.err
+
+
+# --- as an ordinary user ---------------------------------------------------------------------------
+
+
+def _as_nobody(shell: Shell, *arguments: str) -> tuple[int, str, str]:
+    ended = shell.real(*arguments, user=65534, group=65534, extra_groups=[])
+    return ended.status, ended.out, ended.err
+
+
+@pytest.mark.slow
+def test_an_ordinary_user_sees_the_kernel_and_what_is_not_seen(plugged: Shell, world: World) -> None:
+    world.folder.chmod(0o755)
+    plugged.config.chmod(0o644)
+    status, out, err = _as_nobody(plugged, "graph")
+    assert status == 0
+    assert f"device {TAP}" in plain(out) and "uplink eth9" in plain(out)
+    assert "VIFs on record are not shown:" in err
+    status, _, err = _as_nobody(plugged, "trace", TAP)
+    assert status != 0 and len(err.splitlines()) == 1
