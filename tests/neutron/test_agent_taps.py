@@ -66,6 +66,30 @@ def test_one_made_anew_under_its_name_is_heard_of(taps: Taps, heard: queue.Queue
         assert heard.get(timeout=PATIENCE) == {TAP}
 
 
+def test_taps_are_heard_of_whatever_became_of_the_last(
+    netns: None, heard: queue.Queue[set[str] | None]
+) -> None:
+    bugs = [ValueError("a bug")]
+
+    def fail_once(names: set[str]) -> None:
+        heard.put(names)
+        if bugs:
+            raise bugs.pop()
+
+    taps = Taps(fail_once, lambda: heard.put(None))
+    taps.start()
+    try:
+        assert heard.get(timeout=PATIENCE) is None
+        ip("tuntap", "add", TAP, "mode", "tap")
+        assert heard.get(timeout=PATIENCE) == {TAP}
+        assert heard.get(timeout=PATIENCE) is None, "what came meanwhile nobody told of: all is looked at"
+        ip("link", "delete", TAP)
+        assert heard.get(timeout=PATIENCE) == {TAP}
+    finally:
+        taps.stop()
+        taps.join()
+
+
 def test_what_is_to_be_done_later_is_done_once_at_the_soonest_time_asked_for() -> None:
     done: queue.Queue[str] = queue.Queue()
     later = Later()

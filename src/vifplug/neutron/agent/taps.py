@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ...host.netlink import Link
 from ...host.watch import LinkWatch
@@ -52,8 +53,9 @@ class Taps:
 
     def stop(self) -> None:
         self._stopping.set()
-        if (watch := self._watch) is not None:
-            watch.wake()
+        with self._guard:
+            if self._watch is not None:
+                self._watch.wake()
 
     def join(self) -> None:
         """Wait until it has ended."""
@@ -71,16 +73,27 @@ class Taps:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with LinkWatch() as watch:
-                    self._watch = watch
+                with LinkWatch() as watch, self._to_be_woken(watch):
                     self._take(watch)
                     self._on_all()
                     while not self._stopping.is_set():
                         if watch.next(_IDLE) and (changed := self._take(watch)):
                             self._on_change(changed)
-            except OSError as error:
-                _LOG.error("The kernel cannot be heard: %s; it is tried again", error)
+            except Exception as error:  # whatever it is: nobody else hears of taps
+                unexpected = not isinstance(error, OSError)
+                _LOG.error("The kernel cannot be heard: %s; it is tried again", error, exc_info=unexpected)
                 self._stopping.wait(_DEAF)
+
+    @contextlib.contextmanager
+    def _to_be_woken(self, watch: LinkWatch) -> Iterator[None]:
+        """As long as it is open."""
+        with self._guard:
+            self._watch = watch
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._watch = None
 
     def _take(self, watch: LinkWatch) -> set[str]:
         """Which of them are not as before."""

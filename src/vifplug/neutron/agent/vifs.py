@@ -189,7 +189,10 @@ class Vifs:
         self._later.call(seconds, ("ask", port), lambda: self._question([port], before))
 
     def _learn(self, vif: Vif, bound: Bound | None) -> None:
-        vif.learn(bound)
+        with self._guard:
+            # it may have been forgotten since it was asked for, as its work was done
+            vif = self._vifs.setdefault(vif.id, vif)
+            vif.learn(bound)
         if bound is not None and not bound.active:
             self._ask_later(_MIGRATING, vif.id, len(_ANEW))
         self._settle(vif.id)
@@ -209,7 +212,13 @@ class Vifs:
             if port_id in self._busy:
                 return
             self._busy.add(port_id)
-        self._lanes.submit(vif.script, object(), partial(self._work, vif))
+        try:
+            self._lanes.submit(vif.script, object(), partial(self._work, vif))
+        except RuntimeError as error:
+            _LOG.error("There is no thread for port %s (%s); it is tried again", port_id, error)
+            with self._guard:
+                self._busy.discard(port_id)
+            self._place.again(port_id, _FIRST)
 
     def _work(self, vif: Vif) -> None:
         while True:
