@@ -87,6 +87,12 @@ def test_a_name_of_the_catalogue_is_refused(tmp_path: Path) -> None:
         new_mechanism("linux-bridge", tmp_path / "made")
 
 
+@pytest.mark.parametrize("name", ["scripts", "scriptlib", "vifplug"])
+def test_a_name_of_vifplugs_own_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="is a name of vifplug's own"):
+        new_mechanism(name, tmp_path / "made")
+
+
 @given(name=st.text(max_size=50))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_other_text_is_refused_too(tmp_path: Path, name: str) -> None:

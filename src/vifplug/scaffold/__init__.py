@@ -12,6 +12,8 @@ from ..errors import HostError, InvalidInput
 
 _HERE = Path(__file__).parent
 _TEMPLATE = _HERE / "template"
+#: what vifplug itself has below /usr/lib/vifplug, and the name of its mechanism driver
+_OURS = {"scripts", "scriptlib", "vifplug"}
 _NAME = re.compile(r"(?=.{2,40}\Z)[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
 
@@ -19,8 +21,8 @@ def new_mechanism(name: str, directory: Path, *, shell: bool = False) -> list[Pa
     """Make the package of the mechanism ``name`` in ``directory``, whole or not at all; the files made.
 
     The plug script is written in Python, or with ``shell`` in POSIX sh. Raises InvalidInput for a name
-    that a script, a driver, a Debian package and a wheel cannot all have, that a script of vifplug's own has, or
-    for a directory that is there already; HostError if it cannot be written.
+    that a script, a driver, a Debian package and a wheel cannot all have, or that vifplug or a script of its own has,
+    or for a directory that is there already; HostError if it cannot be written.
     """
     _check(name)
     if directory.exists() or directory.is_symlink():
@@ -54,6 +56,12 @@ def _check(name: str) -> None:
         raise InvalidInput(
             f"{name!r} is no name for a mechanism: use 2 to 40 lower-case letters, digits and single hyphens, a letter "
             "first, such as blue-fabric. A script, a mechanism driver, a Debian package and a wheel are called by it",
+            field="name",
+            value=name,
+        )
+    if name in _OURS:
+        raise InvalidInput(
+            f"{name!r} is a name of vifplug's own, and files of the two would be mixed up: choose another name",
             field="name",
             value=name,
         )
