@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from vifplug.neutron.agent import vifs as module
 from vifplug.neutron.agent.neutron import Bound
-from vifplug.neutron.agent.vif import Vif
+from vifplug.neutron.agent.vif import Place, Vif
 from vifplug.neutron.agent.vifs import Vifs
 
 ID = "4c1b1b0a-7d5e-4f0a-9c55-2f7a3c1d9e01"
@@ -31,8 +31,10 @@ class Vifplugd:
 
     def __init__(self) -> None:
         self.plugged: queue.Queue[str] = queue.Queue()
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def plug(self, request: dict[str, Any]) -> Any:
+        self.meanwhile()
         self.plugged.put(request["id"])
         return SimpleNamespace(changed=True)
 
@@ -40,11 +42,16 @@ class Vifplugd:
 class Servers:
     """A stand-in: they take everything, and say nothing."""
 
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
     def building(self, port_id: str) -> None:
-        pass
+        assert port_id == ID
+        self.told.append("building")
 
     def up(self, port_id: str) -> None:
-        pass
+        assert port_id == ID
+        self.told.append("up")
 
 
 @pytest.fixture
@@ -82,3 +89,25 @@ def test_a_port_that_there_was_no_thread_for_is_tried_again(
     vifs._later.start()
     vifs._learn(Vif(ID), BOUND)
     assert vifplugd.plugged.get(timeout=PATIENCE) == ID
+
+
+@pytest.mark.parametrize(("left", "told"), [(True, ["building"]), (False, ["building", "up"])])
+def test_a_port_that_left_while_it_was_plugged_is_not_told_up(
+    vifplugd: Vifplugd, left: bool, told: list[str]
+) -> None:
+    servers = Servers()
+    place = Place(
+        client=vifplugd,  # type: ignore[arg-type]
+        neutron=servers,  # type: ignore[arg-type]
+        tap=lambda _: None,
+        again=lambda *_: None,
+        check=lambda _: None,
+        still_bound=lambda _: False,
+        abandoned_after=30,
+    )
+    vif = Vif(ID)
+    vif.learn(BOUND)
+    if left:
+        vifplugd.meanwhile = lambda: vif.learn(None)
+    vif.settle(place)
+    assert servers.told == told

@@ -152,6 +152,8 @@ class Vif:
             if changed or self._plugged != plug:
                 _LOG.info("VIF %s is plugged%s", self.id, "" if changed else ", as it was")
             self._plugged = plug
+        if self.bound is None or self.bound.active is not bound.active:
+            return  # learnt meanwhile, and seen to anew: of a host that a port left Nova takes "up" for the new one's
         self._tell_up(place, bound, changed=changed)
 
     def _is_new(self, tap: Link | None) -> bool:
