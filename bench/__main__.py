@@ -72,6 +72,26 @@ def _peers(*, quick: bool) -> Part:
     return lambda place: peers.measure(place, 3 if quick else 150)
 
 
+def _guests(*, quick: bool) -> list[Part]:
+    """It needs the tests' libvirtd and the guest that they boot, which ``./dev bench guests`` provides."""
+    from . import guests, moved
+
+    return [
+        lambda place: guests.measure(place, 2 if quick else 24),
+        lambda _: moved.measure(1 if quick else 6),
+    ]
+
+
+def _chosen(part: str | None, *, quick: bool) -> list[Part]:
+    match part:
+        case "peers":
+            return [_peers(quick=quick)]
+        case "guests":
+            return _guests(quick=quick)
+        case _:
+            return parts(quick=quick)
+
+
 def measure(folder: Path, chosen: list[Part], *, quick: bool) -> Results:
     """These parts, printed as they go."""
     began, load = time.monotonic(), os.getloadavg()[0]
@@ -104,8 +124,8 @@ def main() -> int:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=["peers"],
-        help="beside Nova's own tap and os-vif, in place of all the rest",
+        choices=["guests", "peers"],
+        help="in place of all the rest: with real guests, beside libvirt alone; or beside Nova's own tap and os-vif",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE too")
     parser.add_argument("--quick", action="store_true", help="few rounds, in seconds: does it run at all?")
@@ -123,8 +143,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        ours = [_peers(quick=chosen.quick)] if chosen.part else parts(quick=chosen.quick)
-        results = measure(chosen.dir, ours, quick=chosen.quick)
+        results = measure(chosen.dir, _chosen(chosen.part, quick=chosen.quick), quick=chosen.quick)
         if chosen.json is not None:
             chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     except (NotPossible, VifplugError, OSError, RuntimeError) as error:

@@ -243,10 +243,10 @@ class Lost(NamedTuple):
 
 
 class Pinging:
-    """The guest pinged from outside, 20 times a second, until it is asked how that went."""
+    """The guest pinged from outside, every ``interval`` seconds, until it is asked how that went."""
 
-    def __init__(self, pair: TwoHosts) -> None:
-        command = ["ping", "-D", "-n", "-i", "0.05", ADDRESS]
+    def __init__(self, pair: TwoHosts, interval: float = 0.05) -> None:
+        command = ["ping", "-D", "-n", "-i", str(interval), ADDRESS]
         self._log = pair.folder / "pings"
         with self._log.open("w") as log:
             self._process = pair.outside.do(lambda: subprocess.Popen(command, stdout=log, stderr=log))
