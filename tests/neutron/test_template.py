@@ -50,6 +50,20 @@ def test_a_text_with_a_hole_in_it_is_refused(value: str) -> None:
         filled(value)
 
 
+@pytest.mark.parametrize("chosen", ["../../etc/passwd", "a/b", "..", "a b", "a\n"])
+def test_what_a_tenant_may_choose_leads_to_no_other_path(chosen: str) -> None:
+    facts = template.facts({**PORT, "device_id": chosen}, {}, SEGMENT)
+    with pytest.raises(Refused, match="\"key\" is '/run/vhost/{port.device_id}', and {port.device_id} is"):
+        template.fill({"key": "/run/vhost/{port.device_id}"}, facts)
+    assert template.fill({"key": "{port.device_id}"}, facts) == {"key": chosen}
+
+
+@pytest.mark.parametrize("value", [template.EXAMPLES["port.device_id"], "compute:nova", "dhcp0a.b_c", ""])
+def test_what_nova_and_neutron_set_is_taken(value: str) -> None:
+    facts = template.facts({**PORT, "device_id": value}, {}, SEGMENT)
+    assert template.fill({"key": "x{port.device_id}"}, facts) == {"key": f"x{value}"}
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -3,7 +3,8 @@
 Small on purpose: a name in braces stands for one value, and that is all. A text that is one such place and
 nothing else becomes the value itself, so numbers stay numbers and lists lists. What is filled in is never
 looked at again, and names that a tenant chooses freely (of ports and networks) cannot be said at all: they
-would end up as bridges and paths on a host.
+would end up as bridges and paths on a host. A device's id and owner, which a tenant may set too, are no part of
+another text unless they are a word.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ NAMES: dict[str, tuple[str, Any]] = {
 }
 EXAMPLES: dict[str, Any] = {name: example for name, (_, example) in NAMES.items()}
 
+#: what a tenant may set to any text, and Nova sets to a UUID and the like: part of another text only as such
+_TENANTS = {"port.device_id", "port.device_owner"}
+_WORD = re.compile(r"(?!.*\.\.)[A-Za-z0-9_.:-]*")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _NOTHING = object()
 
@@ -103,6 +107,12 @@ def _filled(value: Any, known: Mapping[str, Any], key: str) -> Any:
             raise Refused(
                 f'detail "{key}" is {value!r}, and {place[0]} '
                 + ("has no value here" if found is None else "is a list, which stands alone or not at all"),
+                field=f"vif_details.{key}",
+            )
+        if place[1] in _TENANTS and not _WORD.fullmatch(str(found)):
+            raise Refused(
+                f'detail "{key}" is {value!r}, and {place[0]} is {str(found)[:60]!r} here: only letters, digits, '
+                '"_", ".", ":" and "-" may be put into a text',
                 field=f"vif_details.{key}",
             )
         return str(found)
