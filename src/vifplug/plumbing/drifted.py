@@ -92,6 +92,8 @@ def _mark_drift(graph: Graph, vif: Node, record: Record, drift: Drift) -> None:
 
 def _mark_port(graph: Graph, device: Node, drift: Drift, do: str) -> None:
     """The device is in another bridge than the one it was plugged into, or in none."""
+    if device.state is State.GONE:
+        return
     wanted = str(drift.expected).removeprefix("in bridge ") if drift.expected else None
     away = [edge for edge in graph.after(device.id) if edge.port == device.name]
     is_in = f"in {graph.nodes[away[0].target].name}" if away else "in no bridge"
@@ -103,7 +105,8 @@ def _mark_port(graph: Graph, device: Node, drift: Drift, do: str) -> None:
 
 
 def _add(place: Node, text: str, do: str, *, stops: bool = True) -> None:
-    place.faults.append(Fault(state=State.DRIFT, text=text, do=do, stops=stops))
+    if all(text != fault.text for fault in place.faults):  # several VIFs may share it
+        place.faults.append(Fault(state=State.DRIFT, text=text, do=do, stops=stops))
 
 
 def _said(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 from .wiring import Graph, Kind
 
@@ -11,18 +13,43 @@ _SWEEPS = 6
 _FIRST = {Kind.GUEST: 0, Kind.VIF: 1}
 
 
-def columns(graph: Graph) -> list[list[str]]:
-    """The ids of the nodes, column by column, each from top to bottom."""
+class Arrangement(NamedTuple):
+    """What stands where. Beside nodes there are points: where a connection that passes columns goes through them."""
+
+    #: nodes and points, column by column, each from top to bottom
+    columns: list[list[str]]
+    #: for each edge of the graph its node, its points and its other node
+    ways: list[list[str]]
+    #: what each node and each point is connected with
+    near: dict[str, list[str]]
+
+
+def arrange(graph: Graph) -> Arrangement:
+    """Columns from the guests to the network, in an order with few crossings."""
     depth = _depths(graph)
+    before: dict[str, list[str]] = {node: [] for node in graph.nodes}
+    after: dict[str, list[str]] = {node: [] for node in graph.nodes}
+    ways = []
+    for number, edge in enumerate(graph.edges):
+        passed = range(depth[edge.source] + 1, depth[edge.target])
+        points = {f"\0{number}/{column}": column for column in passed}
+        depth |= points
+        way = [edge.source, *points, edge.target]
+        for one, other in pairwise(way):
+            after.setdefault(one, []).append(other)
+            before.setdefault(other, []).append(one)
+        ways.append(way)
+    for node in depth:
+        before.setdefault(node, [])
+        after.setdefault(node, [])
+    near = {node: before[node] + after[node] for node in depth}
     found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for node in _together(graph):
+    for node in _together(list(graph.nodes), near):
         found[depth[node]].append(node)
-    before = {node: [edge.source for edge in graph.before(node)] for node in graph.nodes}
-    after = {node: [edge.target for edge in graph.after(node)] for node in graph.nodes}
     for _ in range(_SWEEPS):
         _sweep(found, before)
         _sweep(found[::-1], after)
-    return [column for column in found if column]
+    return Arrangement(found, ways, near)
 
 
 def _depths(graph: Graph) -> dict[str, int]:
@@ -42,14 +69,10 @@ def _depths(graph: Graph) -> dict[str, int]:
     return found
 
 
-def _together(graph: Graph) -> list[str]:
-    """The nodes, with those that hang together beside each other."""
-    near: dict[str, list[str]] = {node: [] for node in graph.nodes}
-    for edge in graph.edges:
-        near[edge.source].append(edge.target)
-        near[edge.target].append(edge.source)
+def _together(nodes: list[str], near: dict[str, list[str]]) -> list[str]:
+    """Nodes and points, with those that hang together beside each other."""
     found: dict[str, None] = {}
-    for start in graph.nodes:
+    for start in nodes:
         stack = [start]
         while stack:
             node = stack.pop()

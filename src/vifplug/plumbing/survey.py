@@ -76,7 +76,7 @@ def _node(device: Device) -> Node:
     if device.vlan is not None:
         words.insert(1, f"VLAN {device.vlan}")
     if device.kind == "veth" and device.elsewhere:
-        words[0] = "veth, leads into another network namespace"
+        words[0] = "veth into another namespace"
     words += device.addresses
     node = Node(id=_key(device.name), kind=kind, name=device.name, words=words, device=device.name)
     if not device.up:
@@ -360,7 +360,7 @@ def _draw_ways_out(sight: Sight, graph: Graph) -> None:
             routed.append((_key(device.name), device.addresses))
     if not routed:
         return
-    node = graph.add(Node(id=_ROUTES, kind=Kind.ROUTES, name="this host", words=["routes"]))
+    node = graph.add(Node(id=_ROUTES, kind=Kind.ROUTES, name="this host", words=["forwards by its routes"]))
     for key, destinations in routed:
         edge: Edge = graph.join(key, node.id)
         edge.words = destinations

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree as ET  # only written, never read
 
-from .layout import columns, heights
+from .layout import arrange, heights
 from .wiring import Edge, Graph, Kind, Node, State
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
 #: pixels
 _WIDE, _ACROSS, _GAP, _MARGIN, _HEAD, _FOOT = 216.0, 84.0, 18.0, 32.0, 112.0, 56.0
+_POINT = 4.0
 _LINE, _PAD, _ICON = 16.0, 11.0, 34.0
 #: characters that fit into a box beside its icon, in each of its fonts, and into the whole of it
-_NAME_FITS, _TEXT_FITS, _FAULT_FITS = 19, 26, 32
+_NAME_FITS, _TEXT_FITS, _FAULT_FITS = 19, 26, 30
 _MOST_LINES = 4
 
 _HEADINGS = {
@@ -89,12 +91,8 @@ class _Box(NamedTuple):
 
 def svg(graph: Graph, title: str) -> str:
     """The picture. ``title``: whose plumbing it is."""
-    columned = columns(graph)
-    tall = {key: _height(node) for key, node in graph.nodes.items()}
-    near: dict[str, list[str]] = {key: [] for key in graph.nodes}
-    for edge in graph.edges:
-        near[edge.source].append(edge.target)
-        near[edge.target].append(edge.source)
+    columned, ways, near = arrange(graph)
+    tall = {key: _height(graph.nodes[key]) if key in graph.nodes else _POINT for key in near}
     middle = heights(columned, tall, near, _GAP)
     boxes = {
         key: _Box(_MARGIN + place * (_WIDE + _ACROSS), _HEAD + middle[key], tall[key])
@@ -120,12 +118,12 @@ def svg(graph: Graph, title: str) -> str:
     _text(root, _MARGIN, 64, summary(graph), "sum")
     _draw_headings(root, graph, columned)
     wires = ET.SubElement(root, "g")
-    for edge in graph.edges:
-        _draw_edge(wires, edge, boxes)
+    for edge, way in zip(graph.edges, ways, strict=True):
+        _draw_edge(wires, edge, [boxes[key] for key in way])
     for key, node in graph.nodes.items():
         _draw_node(root, node, boxes[key])
-    for edge in graph.edges:
-        _draw_tag(root, edge, boxes)
+    for edge, way in zip(graph.edges, ways, strict=True):
+        _draw_tag(root, edge, *(boxes[key] for key in way[:2]))
     for number, note in enumerate(notes):
         _text(root, _MARGIN, bottom + 36 + number * _LINE, note, "sum")
     ET.indent(root, " ")
@@ -156,16 +154,18 @@ def summary(graph: Graph) -> str:
 
 def _draw_headings(root: ET.Element, graph: Graph, columned: list[list[str]]) -> None:
     for place, column in enumerate(columned):
-        kinds = list(dict.fromkeys(graph.nodes[key].kind for key in column))
+        kinds = list(dict.fromkeys(graph.nodes[key].kind for key in column if key in graph.nodes))
         text = ", ".join(_HEADINGS[kind] for kind in kinds[:2])
         _text(root, _MARGIN + place * (_WIDE + _ACROSS), _HEAD - 14, text, "head")
 
 
-def _draw_edge(parent: ET.Element, edge: Edge, boxes: dict[str, _Box]) -> None:
-    one, other = boxes[edge.source], boxes[edge.target]
-    x1, x2 = one.x + _WIDE, other.x
-    bend = max((x2 - x1) / 2, 40.0)
-    path = f"M{_n(x1)} {_n(one.y)}C{_n(x1 + bend)} {_n(one.y)} {_n(x2 - bend)} {_n(other.y)} {_n(x2)} {_n(other.y)}"
+def _draw_edge(parent: ET.Element, edge: Edge, boxes: list[_Box]) -> None:
+    path = f"M{_n(boxes[0].x + _WIDE)} {_n(boxes[0].y)}"
+    for one, other in pairwise(boxes):
+        bend = (one.x + _WIDE + other.x) / 2
+        path += f"C{_n(bend)} {_n(one.y)} {_n(bend)} {_n(other.y)} {_n(other.x)} {_n(other.y)}"
+        if other is not boxes[-1]:  # straight through a column
+            path += f"H{_n(other.x + _WIDE)}"
     wire = ET.SubElement(parent, "path", {"class": f"wire {edge.state}", "d": path})
     if told := [
         *([f"port {edge.port}"] if edge.port else []),
@@ -175,9 +175,8 @@ def _draw_edge(parent: ET.Element, edge: Edge, boxes: dict[str, _Box]) -> None:
         ET.SubElement(wire, "title").text = _clean(", ".join(told))
 
 
-def _draw_tag(parent: ET.Element, edge: Edge, boxes: dict[str, _Box]) -> None:
+def _draw_tag(parent: ET.Element, edge: Edge, one: _Box, other: _Box) -> None:
     """On the wire: what is not said elsewhere."""
-    one, other = boxes[edge.source], boxes[edge.target]
     words = [word for word in edge.words if word != "forwarding"]
     if edge.faults and not words:
         words = [edge.state.value]
@@ -233,7 +232,8 @@ def _height(node: Node) -> float:
 
 
 def _words(node: Node) -> list[str]:
-    return _wrapped(", ".join(node.words), _TEXT_FITS, 3)
+    whole = [word.replace(" ", "\u00a0") if len(word) <= _TEXT_FITS else word for word in node.words]
+    return _wrapped(", ".join(whole), _TEXT_FITS, 3)
 
 
 def _faults(node: Node) -> list[str]:
