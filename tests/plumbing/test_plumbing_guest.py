@@ -10,7 +10,6 @@ from guests import Elsewhere, ip
 from machines import Machine
 from plumbed import Plumbed, end
 from vifplug.plumbing import State
-from vifplug.plumbing.holders import Holder
 
 pytestmark = pytest.mark.slow
 
@@ -62,4 +61,4 @@ def test_taps_of_others_are_drawn_with_who_holds_them(bridged: Plumbed, tmp_path
     ) as machine:
         graph = bridged.graph()
     assert ("guest:stranger", "dev:foreign") in {(edge.source, edge.target) for edge in graph.edges}
-    assert Holder(machine.pid, "qemu-system-x86", "stranger").guest in graph.nodes["guest:stranger"].name
+    assert graph.nodes["guest:stranger"].words == [f"qemu-system-x86 {machine.pid}"]

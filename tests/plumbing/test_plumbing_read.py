@@ -49,7 +49,7 @@ def rule(name: str, *parts: dict[str, object], **more: object) -> dict[str, obje
     return {"rule": {"family": "bridge", "table": "t", "chain": name, "expr": list(parts), **more}}
 
 
-COUNTED = {"counter": {"packets": 7, "bytes": 1}}
+COUNTED: dict[str, object] = {"counter": {"packets": 7, "bytes": 1}}
 
 
 def test_a_chain_counts_what_those_drop_that_it_jumps_to() -> None:

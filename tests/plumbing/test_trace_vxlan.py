@@ -46,8 +46,8 @@ def ends(world: World) -> Iterator[TwoEnds]:
     other.close()
 
 
-def bridge(arguments: str) -> None:
-    subprocess.run(["bridge", *arguments.split()], check=True)
+def bridge(arguments: str) -> object:
+    return subprocess.run(["bridge", *arguments.split()], check=True)
 
 
 def test_a_frame_is_followed_through_the_tunnel_to_the_other_host(ends: TwoEnds) -> None:

@@ -34,10 +34,10 @@ def mark(graph: Graph, known: Known) -> None:
 def _mark_state(node: Node, record: Record) -> None:
     short = record.id[:8]
     said = (record.error or {}).get("message")
-    if record.lost:
-        text, do = "a reboot took its device", "plug it again if its guest starts again, then: vifplug gc"
-    elif record.state == "debt":
+    if record.state == "debt":
         text, do = f"its unplug is owed: {said or 'no reason is on record'}", "vifplug gc tries again"
+    elif record.lost:
+        text, do = "a reboot took its device", "plug it again if its guest starts again, then: vifplug gc"
     elif record.state != "plugged":
         text = f"{record.state} has not ended"
         do = f"vifplug show {short} --log; if nobody is at work on it: vifplug recover"

@@ -171,11 +171,21 @@ class Kernel:
 
     def routes_to(self, device: str) -> list[str]:
         """The destinations that the host's main table sends to this device."""
-        found = [
-            *self._ask(list[_Route] | None, "ip", "-4", "-j", "route", "show", "dev", device),
-            *self._ask(list[_Route] | None, "ip", "-6", "-j", "route", "show", "dev", device),
+        return [route.dst for route in self._routes if route.dev == device]
+
+    @property
+    def default_devices(self) -> list[str]:
+        """The devices of the host's default routes."""
+        return list(
+            dict.fromkeys(route.dev for route in self._routes if route.dev and route.dst == "default")
+        )
+
+    @cached_property
+    def _routes(self) -> list[_Route]:
+        return [
+            *self._ask(list[_Route] | None, "ip", "-4", "-j", "route", "show"),
+            *self._ask(list[_Route] | None, "ip", "-6", "-j", "route", "show"),
         ]
-        return [route.dst for route in found]
 
     def way_to(self, address: str) -> str | None:
         """The device by which the host sends to this address; None where no route leads."""
@@ -188,15 +198,6 @@ class Kernel:
         return next(
             (route.dev for route in found or [] if route.type not in ("unreachable", "blackhole")), None
         )
-
-    @cached_property
-    def default_devices(self) -> list[str]:
-        """The devices of the host's default routes."""
-        found = [
-            *self._ask(list[_Route] | None, "ip", "-4", "-j", "route", "show", "default"),
-            *self._ask(list[_Route] | None, "ip", "-6", "-j", "route", "show", "default"),
-        ]
-        return list(dict.fromkeys(route.dev for route in found if route.dev))
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ def _middle(place: dict[str, float], towards: dict[str, list[str]]) -> Callable[
 
 
 def heights(
-    found: list[list[str]], tall: dict[str, float], towards: dict[str, list[str]], gap: float
+    found: list[list[str]], tall: dict[str, float], near: dict[str, list[str]], gap: float
 ) -> dict[str, float]:
     """The middle of each node, in the unit of ``tall`` (the nodes' heights): as near as can be to the middle of what
     it is connected with, and ``gap`` from its neighbours."""
@@ -116,7 +116,7 @@ def heights(
             at += tall[node] + gap
     for _ in range(_SWEEPS):
         for column in [*found, *found[::-1]]:
-            _settle(column, middle, tall, towards, gap)
+            _settle(column, middle, tall, near, gap)
     top = min((middle[node] - tall[node] / 2 for node in middle), default=0.0)
     return {node: place - top for node, place in middle.items()}
 
@@ -125,36 +125,39 @@ def _settle(
     column: list[str],
     middle: dict[str, float],
     tall: dict[str, float],
-    towards: dict[str, list[str]],
+    near: dict[str, list[str]],
     gap: float,
 ) -> None:
     """Move each towards its neighbours' middle, none past another: groups that touch move as one."""
-    groups: list[list[str]] = []
-    wishes: list[float] = []
-
-    def span(group: list[str]) -> float:
-        return sum(tall[node] for node in group) + gap * (len(group) - 1)
-
-    def wish(group: list[str]) -> float:
-        """Where the group's top should be."""
-        tops, at = [], 0.0
-        for node in group:
-            others = [middle[other] for other in towards[node]]
-            wanted = sum(others) / len(others) if others else middle[node]
-            tops.append(wanted - tall[node] / 2 - at)
-            at += tall[node] + gap
-        return sum(tops) / len(tops)
-
+    groups: list[_Group] = []
     for node in column:
-        groups.append([node])
-        wishes.append(wish([node]))
-        while len(groups) > 1 and wishes[-2] + span(groups[-2]) + gap > wishes[-1]:
-            last = groups.pop()
-            wishes.pop()
-            groups[-1] += last
-            wishes[-1] = wish(groups[-1])
-    for group, top in zip(groups, wishes, strict=True):
-        at = top
-        for node in group:
+        others = [middle[other] for other in near[node]]
+        wanted = sum(others) / len(others) if others else middle[node]
+        last = _Group([node], wanted - tall[node] / 2, tall[node])
+        while groups and groups[-1].top + groups[-1].span + gap > last.top:
+            last = groups.pop().joined(last, gap)
+        groups.append(last)
+    for group in groups:
+        at = group.top
+        for node in group.nodes:
             middle[node] = at + tall[node] / 2
             at += tall[node] + gap
+
+
+class _Group(NamedTuple):
+    """Nodes that stand as close as they may."""
+
+    nodes: list[str]
+    #: where its nodes would have the group's top be, added up
+    wishes: float
+    #: from the top of the first to the bottom of the last
+    span: float
+
+    @property
+    def top(self) -> float:
+        return self.wishes / len(self.nodes)
+
+    def joined(self, other: _Group, gap: float) -> _Group:
+        below = self.span + gap
+        self.nodes.extend(other.nodes)
+        return _Group(self.nodes, self.wishes + other.wishes - len(other.nodes) * below, below + other.span)

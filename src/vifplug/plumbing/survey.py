@@ -94,7 +94,11 @@ def _no_carrier(device: Device) -> Fault:
     under = device.lower or device.name
     if device.kind == "veth":
         text = f"{device.name} has no carrier: its other end is down"
-        do = f"ip link set dev {device.lower or 'PEER'} up, in the network namespace that it is in"
+        do = (
+            "bring up its other end, which is in another network namespace: ip netns; ip link set dev NAME up"
+        )
+        if device.lower is not None and not device.elsewhere:
+            do = f"ip link set dev {device.lower} up"
     else:
         text = f"{device.name} has no carrier: nothing answers at its other end"
         do = f"see to the cable, and to the port that {under} is connected to: ethtool {under}"

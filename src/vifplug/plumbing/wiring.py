@@ -99,6 +99,8 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
+        self._joined: dict[frozenset[str], Edge] = {}
+        self._ends: tuple[dict[str, list[Edge]], dict[str, list[Edge]]] | None = None
         #: what could not be looked at, a sentence each
         self.notes: list[str] = []
 
@@ -108,20 +110,29 @@ class Graph:
 
     def join(self, source: str, target: str, *, port: str = "", words: list[str] | None = None) -> Edge:
         """The connection of the two: one, however often it is asked for."""
-        for edge in self.edges:
-            if {edge.source, edge.target} == {source, target}:
-                return edge
-        edge = Edge(source=source, target=target, port=port, words=words or [])
-        self.edges.append(edge)
-        return edge
+        both = frozenset((source, target))
+        if both not in self._joined:
+            self._joined[both] = Edge(source=source, target=target, port=port, words=words or [])
+            self.edges.append(self._joined[both])
+            self._ends = None
+        return self._joined[both]
 
     def after(self, node: str) -> list[Edge]:
         """The edges that lead from a node towards the network."""
-        return [edge for edge in self.edges if edge.source == node]
+        return self._index()[0].get(node, [])
 
     def before(self, node: str) -> list[Edge]:
         """The edges that lead to a node from the guests' side."""
-        return [edge for edge in self.edges if edge.target == node]
+        return self._index()[1].get(node, [])
+
+    def _index(self) -> tuple[dict[str, list[Edge]], dict[str, list[Edge]]]:
+        """The edges by their sources, and by their targets."""
+        if self._ends is None:
+            self._ends = {}, {}
+            for edge in self.edges:
+                self._ends[0].setdefault(edge.source, []).append(edge)
+                self._ends[1].setdefault(edge.target, []).append(edge)
+        return self._ends
 
     @property
     def marked(self) -> list[Node | Edge]:
@@ -147,6 +158,7 @@ class Graph:
         for edge in self.edges:
             if far(edge.source) < far(edge.target):
                 edge.source, edge.target = edge.target, edge.source
+        self._ends = None
 
     def _distances(self, starts: list[str]) -> dict[str, float]:
         near: dict[str, list[str]] = {}
