@@ -12,7 +12,7 @@ from cli_shell import Shell
 from daemons import until
 from guests import ip
 from one_guest import OneGuest, address_of, pings, vif
-from vifplug.errors import InvalidInput, LibvirtRefused, NotPlugged, UpdateRefused
+from vifplug.errors import BadDetails, InvalidInput, LibvirtRefused, NotPlugged, UpdateRefused
 from vifplug.libvirt import attach, update
 from vifplug.libvirt.definition import Definition, Scope
 from world import links
@@ -259,6 +259,32 @@ def test_a_script_without_update_has_its_details_refused(guest: OneGuest, lab: i
     attach(guest.host, guest.domain, one)
     with pytest.raises(UpdateRefused, match=r"details\.segment"):
         update(guest.host, guest.domain, changed(one, vif_details={"segment": 8}))
+
+
+def test_a_port_that_libvirt_made_in_open_vswitch_keeps_its_mtu_and_that_is_said(
+    guest: OneGuest, network: int
+) -> None:
+    details = {"bridge": "br-int", "virtualport": {"type": "openvswitch"}}
+    one = vif(network << 8 | 1, script="openvswitch", vif_type="bridge", vif_details=details)
+    guest.host.plug(one)
+    guest.host.plug({**one, "mtu": 1400})  # while there is no port, nobody minds
+    guest.attach(one)
+    with pytest.raises(BadDetails, match="mtu cannot be changed: libvirt has made this VIF's port"):
+        update(guest.host, guest.domain, {**one, "mtu": 1400})
+    assert guest.host.show(one["id"]).request.mtu is None
+    for state in ("down", "up"):  # which is libvirt's
+        update(guest.host, guest.domain, {**one, "link_state": state})
+        until(lambda state=state: carrier(guest, one) == {"down": "0", "up": "1"}[state])
+
+
+def test_anti_spoofing_that_cannot_be_is_refused_and_not_left_undone(guest: OneGuest, lab: int) -> None:
+    details = {"bridge": "br-lab"}
+    one = vif(lab << 8 | 1, script="linux-bridge", vif_type="bridge", vif_details=details)
+    guest.attach(one)
+    for detail in ("anti_spoofing", "isolated"):
+        with pytest.raises(BadDetails, match=rf"vif_details\.{detail}: .* bind type ethernet"):
+            update(guest.host, guest.domain, changed(one, vif_details={detail: True}))
+    assert guest.host.show(one["id"]).request.details.get("anti_spoofing") is None
 
 
 def test_a_vif_that_the_domain_has_not_is_to_be_attached(guest: OneGuest, lab: int) -> None:

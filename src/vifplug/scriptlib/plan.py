@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from plugscript import BackendUnavailable, BadDetails, Request
+from plugscript import BackendUnavailable, BadDetails, Request, device_exists
 
 from .netdevs import Function, Hybrid
 from .ovsport import MARK, Datapath, Port
@@ -20,6 +20,8 @@ _VLAN = {"type": "integer", "minimum": 0, "maximum": 4095}
 _TEXT = {"type": "string"}
 _TRUE = {"type": "boolean"}
 _SLOT = {"type": "string", "pattern": "^([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}[.][0-7])?$"}
+#: what the switch has of a port, and is not changed on one that libvirt has made
+_OF_PORT = ("mtu", "details.tag", "details.trunks", "details.vlan_mode")
 _MODES = ["access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel"]
 
 
@@ -91,6 +93,12 @@ class Plan:
         """Raises BadDetails for what cannot be plugged."""
         if self.request.vif.details.get("made_by") == "script":
             raise BadDetails('made_by is "script", but this script joins a tap to the switch and makes none')
+        changed = [name for name in self.request.changes if name in _OF_PORT]
+        if changed and self.libvirt_adds_it and device_exists(self.request.vif.devname):
+            raise BadDetails(
+                f"{', '.join(changed)} cannot be changed: libvirt has made this VIF's port, and keeps it as it is;"
+                " detach the VIF and attach it again"
+            )
         if self.hybrid is None:
             return
         if self.type not in ("ethernet", "bridge"):
