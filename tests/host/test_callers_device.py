@@ -90,12 +90,23 @@ def test_no_tap_is_removed_that_was_not_made_for_the_vif(host: Host) -> None:
         ip("tuntap", "add", name, "mode", "tap")
     ip("link", "set", TAP, "master", "br0")
     host.unplug(ID, remove_device=True)
-    assert TAP in links(), "another mechanism's: it is in a bridge, and this VIF is not on record"
+    assert TAP in links(), "another mechanism's: it is in a bridge"
     ip("link", "set", TAP, "nomaster", "alias", "somebody's")
     host.unplug(ID, remove_device=True)
     assert TAP in links()
     host.unplug("0", remove_device=True)
     assert "tap0" in links(), "no port has such an id"
+
+
+def test_a_tap_that_another_mechanism_made_in_the_place_of_the_vif_s_stays(host: Host) -> None:
+    make_tap()
+    host.plug(CALLERS)
+    ip("link", "del", TAP)
+    ip("link", "add", "br0", "type", "bridge")
+    make_tap()
+    ip("link", "set", TAP, "master", "br0")
+    host.unplug(ID, remove_device=True)
+    assert TAP in links()
 
 
 def test_a_vif_whose_device_its_caller_did_not_make_takes_none_along(host: Host) -> None:

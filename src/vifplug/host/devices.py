@@ -256,20 +256,18 @@ class Devices:
                 raise _refused("to take the mark off", vif.devname, error) from error
         return True
 
-    def remove_callers(self, vif_id: str, name: str, *, on_record: bool) -> bool:
+    def remove_callers(self, vif_id: str, name: str) -> bool:
         """Remove a tap that its maker made for a VIF and forgot, if nobody holds it open; True when it did.
 
-        That is one with the VIF's mark, or one that nobody marked: where the VIF was not ``on_record`` as one with
-        such a tap, only if it is in no bridge either, for then it may be anybody's. Of a tap alone the kernel
-        shows who holds it: a macvtap's carrier is that of the device below.
+        That is one with the VIF's mark, or one that nobody marked and that is in no bridge: any other may be
+        another mechanism's by now. Of a tap alone the kernel shows who holds it: a macvtap's carrier is that of
+        the device below.
         """
         with Netlink() as netlink:
             found = netlink.link(name)
             if found is None or found.kind != "tun" or found.carrier:
                 return False
-            if found.alias != self._taken_prefix + vif_id and (
-                found.alias or (found.master is not None and not on_record)
-            ):
+            if found.alias != self._taken_prefix + vif_id and (found.alias or found.master is not None):
                 return False
             try:
                 netlink.delete([found.index])

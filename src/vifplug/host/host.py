@@ -326,9 +326,9 @@ class Host:
         """``rows``: what was just unplugged. Of a VIF that nobody plugged the tap has Neutron's name."""
         if not rows:
             if _PORT_ID.fullmatch(vif_id):
-                self._devices.remove_callers(vif_id, device_name(vif_id), on_record=False)
+                self._devices.remove_callers(vif_id, device_name(vif_id))
         elif (vif := rows[0].record.vif).kept_here and not vif.made_here:
-            self._devices.remove_callers(vif_id, vif.devname, on_record=True)
+            self._devices.remove_callers(vif_id, vif.devname)
 
     # --- look --------------------------------------------------------------------------------
 
