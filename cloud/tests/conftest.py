@@ -40,7 +40,7 @@ def eventually(what: str, wrong: Callable[[], object], seconds: float = SOON) ->
 
 @dataclass
 class Pings:
-    """What became of the pings that were sent in the meantime."""
+    """What became of the pings that were sent in the meantime, up to the last that was answered."""
 
     sent: int = 0
     lost: int = 0
@@ -55,12 +55,12 @@ def pinging(address: str, every: float = 0.1) -> Iterator[Pings]:
     try:
         yield pings
     finally:
-        time.sleep(3 * every)  # the last answers
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=10)[0]
-        sent, received = map(int, re.findall(r"(\d+) packets transmitted, (\d+) received", said)[0])
-        answered = [float(when) for when in re.findall(r"^\[([\d.]+)\] \d+ bytes", said, re.MULTILINE)]
-        pings.sent, pings.lost = sent, sent - received
+        heard = re.findall(r"^\[([\d.]+)\] \d+ bytes.* icmp_seq=(\d+)", said, re.MULTILINE)
+        answered = [float(when) for when, _ in heard]
+        pings.sent = max((int(number) for _, number in heard), default=0)  # what came after may be under way
+        pings.lost = pings.sent - len({number for _, number in heard})
         pings.gap = max((later - one for one, later in pairwise(answered)), default=0.0)
 
 

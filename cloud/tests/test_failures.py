@@ -79,7 +79,8 @@ def test_a_script_that_hangs_is_ended_and_delays_nobody_else(world: World) -> No
     world.api.settled(hanging.id, "ERROR")
     hanging.delete()
     eventually(
-        "what the script began runs on", lambda: "sleep 617" in world.node("cmp1").run("ps", "-e", "-o", "args")
+        "what the script began runs on",
+        lambda: "sleep 617" in world.node("cmp1").run("ps", "-e", "-o", "args"),
     )
     world.agrees()
 
