@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from daemons import until
 from guests import Elsewhere, guest, ip
 from plumbed import Plumbed, end
 from vifplug.errors import InvalidInput, NotPlugged
@@ -171,6 +172,24 @@ def test_of_several_ways_out_the_one_that_answers_is_followed(bridged: Plumbed, 
     found = bridged.trace(one)
     assert found.ok and end(found) == ("uplink", "eth9")
     assert found.others == ["br-data → eth1: eth1 has no carrier: its other end is down"]
+    far.do(lambda: ip("link set far1 up"))
+    until(lambda: "state forwarding" in ip("-d link show eth1"))
+    assert bridged.trace(one).others[0].startswith("br-data → eth1: ")
+
+
+@pytest.mark.slow
+def test_an_answer_from_a_bridge_that_speaks_for_others_does_not_hide_an_uplink_that_is_down(
+    bridged: Plumbed,
+) -> None:
+    one = bridged.plug("10.0.0.5")
+    ip(f"address add {FAR}/24 dev br-data")
+    ip("link set eth9 down")
+    found = bridged.trace(one)
+    assert not found.ok and end(found) == ("uplink", "eth9")
+    ip("link set eth9 up")
+    until(lambda: "state forwarding" in ip("-d link show eth9"))
+    found = bridged.trace(one)
+    assert found.ok and found.text.startswith(f"{FAR} answered")
 
 
 # --- filters ---------------------------------------------------------------------------------------

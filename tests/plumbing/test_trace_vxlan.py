@@ -59,6 +59,7 @@ def test_a_frame_is_followed_through_the_tunnel_to_the_other_host(ends: TwoEnds)
     assert all(hop.out for hop in found.hops[4:]), (
         "seen bare, in the tunnel, and wrapped up on its way to that host"
     )
+    assert all(hop.back for hop in found.hops[4:]), "and its answer, from that host"
     assert end(found) == ("remote", THERE)
     assert ends.here.marks() == {}
 

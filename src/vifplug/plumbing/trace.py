@@ -141,22 +141,24 @@ def _probe(
 
 def _seen(way: Way, watch: Watch | None) -> Way:
     """The way, with how often the probe was seen at each hop."""
-    if watch is None:
-        return way
-    return [
-        replace(hop, out=watch.out[hop.device], back=watch.back[hop.device])
-        if hop.device is not None and hop.device in watch.listened
-        else replace(hop, out=watch.towards[hop.name])
-        if hop.what == "remote" and watch.towards
-        else hop
-        for hop in way
-    ]
+    return way if watch is None else [_seen_at(hop, watch) for hop in way]
 
 
-def _rank(way: Way, verdict: Verdict) -> tuple[bool, int, int]:
-    return verdict.ok, sum(1 for hop in way if hop.out), verdict.ends_at
+def _seen_at(hop: Hop, watch: Watch) -> Hop:
+    if hop.device is not None and hop.device in watch.listened:
+        return replace(hop, out=watch.out[hop.device], back=watch.back[hop.device])
+    if hop.what == "remote" and watch.towards:
+        return replace(hop, out=watch.towards[hop.name], back=watch.back_from[hop.name])
+    return hop
+
+
+def _rank(way: Way, verdict: Verdict) -> tuple[bool, int, int, int]:
+    """The way that the frame took, or the one on which it got furthest, has the highest."""
+    return verdict.ok, sum(1 for hop in way if hop.back), sum(1 for hop in way if hop.out), verdict.ends_at
 
 
 def _told(way: Way, verdict: Verdict) -> str:
     """A way that is not the one that is shown."""
-    return f"{' → '.join(hop.name for hop in way[-2:])}: {verdict.text}"
+    passed_by = verdict.ok and any(hop.out == 0 for hop in way)
+    text = "the frame did not go that way" if passed_by else verdict.text
+    return f"{' → '.join(hop.name for hop in way[-2:])}: {text}"

@@ -26,7 +26,7 @@ def judge(way: Way, answer: Answer, target: str | None) -> Verdict:
     if reached == last:
         return _well(last, answer, target)
     ends = [place for place, hop in enumerate(way) if place > reached and (hop.stop or _dropped(way, place))]
-    unseen = _unseen(way, answer, reached)
+    unseen = _unseen(way, answer) if reached < 0 else None
     if unseen is not None and all(unseen < place for place in ends):
         return _vanished(way, unseen, answer)
     if ends:
@@ -39,12 +39,15 @@ def judge(way: Way, answer: Answer, target: str | None) -> Verdict:
 
 
 def _reached(way: Way, answer: Answer) -> int:
-    """The last hop that an answer proves to work; -1 without one."""
+    """The last hop that an answer proves to work; -1 without one. Where nothing of it was seen is another way, or
+    behind who answered: a switch may answer ARP for others."""
     if not answer.answered:
         return -1
     for place, hop in enumerate(way):
         if hop.what == "routes" and not answer.beyond:
             return place
+        if hop.out == 0 and not hop.back:
+            return place - 1
     return len(way) - 1
 
 
@@ -53,14 +56,14 @@ def _dropped(way: Way, place: int) -> bool:
     return bool(way[place].dropped) and not any(hop.out for hop in way[place + 1 :])
 
 
-def _unseen(way: Way, answer: Answer, reached: int) -> int | None:
+def _unseen(way: Way, answer: Answer) -> int | None:
     """The first hop where the probe should have been seen and was not, from there to the end."""
     if answer.how is None:
         return None
     routed = next((place for place, hop in enumerate(way) if hop.what == "routes"), len(way))
     first = None
     for place, hop in enumerate(way[:routed]):  # what is routed may be rewritten, and is not known again
-        if hop.out is None or place <= reached:
+        if hop.out is None:
             continue
         if hop.out:
             first = None

@@ -41,6 +41,8 @@ class Watch:
         self.back: Counter[str] = Counter()
         #: by the outer address, frames on the way out that a tunnel has wrapped up
         self.towards: Counter[str] = Counter()
+        #: and answers, by the outer address that they came from
+        self.back_from: Counter[str] = Counter()
         #: where somebody listens, or has listened until the end
         self.listened: set[str] = set()
         self._poll = select.poll()
@@ -127,18 +129,20 @@ class Watch:
             if not to_guest and (mark := next((one for one in self.out_marks if one in data), None)):
                 self.out[name] += 1
                 if (outer := _wrapped(data, data.index(mark))) is not None:
-                    self.towards[outer] += 1
-            elif not from_guest and any(one in data for one in self.back_marks):
+                    self.towards[outer[1]] += 1
+            elif not from_guest and (mark := next((one for one in self.back_marks if one in data), None)):
                 self.back[name] += 1
+                if (outer := _wrapped(data, data.index(mark))) is not None:
+                    self.back_from[outer[0]] += 1
 
 
-def _wrapped(frame: bytes, at: int) -> str | None:
-    """Where a tunnel sends a frame whose mark is at this place; None for one that is as it was."""
+def _wrapped(frame: bytes, at: int) -> tuple[str, str] | None:
+    """From where to where a tunnel carries a frame whose mark is at this place; None for one that is as it was."""
     kind = frame[12:14]
     if kind == b"\x08\x00" and at >= 14 + 20 + 8 + 14:
-        return str(ipaddress.IPv4Address(frame[30:34]))
+        return str(ipaddress.IPv4Address(frame[26:30])), str(ipaddress.IPv4Address(frame[30:34]))
     if kind == b"\x86\xdd" and at >= 14 + 40 + 8 + 14:
-        return str(ipaddress.IPv6Address(frame[38:54]))
+        return str(ipaddress.IPv6Address(frame[22:38])), str(ipaddress.IPv6Address(frame[38:54]))
     return None
 
 
