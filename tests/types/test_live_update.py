@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +12,12 @@ from cli_shell import Shell
 from daemons import until
 from guests import ip
 from one_guest import OneGuest, address_of, pings, vif
+from served import Served
 from vifplug.errors import BadDetails, InvalidInput, LibvirtRefused, NotPlugged, UpdateRefused
-from vifplug.libvirt import attach, update
+from vifplug.host import Host
+from vifplug.libvirt import attach, detach, update
 from vifplug.libvirt.definition import Definition, Scope
+from vifplug.remote import RemoteHost
 from world import links
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_root]
@@ -295,6 +298,36 @@ def test_a_vif_that_the_domain_has_not_is_to_be_attached(guest: OneGuest, lab: i
     with pytest.raises(NotPlugged, match="the definition of domain guest has no interface"):
         update(guest.host, guest.domain, one, config=True)
     guest.host.unplug(one["id"])
+
+
+def test_a_domain_that_is_off_has_its_definition_changed_and_nothing_is_plugged(
+    guest: OneGuest, lab: int
+) -> None:
+    domain = guest.connection.defineXML(guest.hypervisor.guest("off"))
+    one = bridged(lab)
+    try:
+        with pytest.raises(NotPlugged, match="the definition of domain off has no interface"):
+            update(guest.host, domain, one)
+        attach(guest.host, domain, one)
+        updated = update(guest.host, domain, changed(one, link_state="down", model="e1000"))
+        assert (updated.changed, updated.live, updated.config) == (True, False, True)
+        found = Definition.of(domain, Scope.CONFIG).of_vif(one["id"])
+        assert found is not None and found.element.find("link[@state='down']") is not None
+        assert len(guest.host.list()) == 1
+    finally:
+        domain.undefine()
+
+
+def test_through_vifplugd_it_is_the_same(guest: OneGuest, lab: int) -> None:
+    one = vif(lab << 8 | 1)
+    with Served.of(guest.world) as served, cast("Host", RemoteHost(served.socket)) as host:
+        attach(host, guest.domain, one)
+        until(lambda: one["address"] in guest.tell("cat /sys/class/net/*/address"))
+        update(host, guest.domain, changed(one, link_state="down", mtu=1400))
+        until(lambda: carrier(guest, one) == "0")
+        with pytest.raises(UpdateRefused, match="queues"):
+            update(host, guest.domain, changed(one, queues=2))
+        detach(host, guest.domain, one["id"])
 
 
 # --- the command ------------------------------------------------------------------------------------
