@@ -13,7 +13,7 @@ from plumbed import Plumbed, end
 from scripts.ovs.switch import Switch
 from vifplug.config import Config
 from vifplug.host import Host
-from vifplug.plumbing import Kind, State, look, survey, svg
+from vifplug.plumbing import Kind, State, look, survey, svg, trace
 from world import World, binding
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,8 @@ def test_a_device_that_libvirt_will_make_is_expected_at_its_bridge(world: World)
         graph = survey(look(world.config, host))
         assert [edge.target for edge in graph.after(f"vif:{binding()['id']}")] == ["dev:br-data"]
         assert graph.nodes[f"vif:{binding(2)['id']}"].state is State.OK
+        found = trace(world.config, host, binding(2)["id"])
+        assert found.ok and "pass no device of this host" in found.text
         ip("link del br-data")
         gone = survey(look(world.config, host))
     assert gone.nodes["dev:br-data"].state is State.GONE

@@ -13,10 +13,10 @@ import pytest
 
 from cli_shell import Ended, Shell, both_ways
 from guests import Elsewhere, ip
-from plumbing.conftest import FAR
 from served import Served, configuration
 from world import ID, TAP, World, binding
 
+FAR = "10.0.0.1"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -112,6 +112,15 @@ def test_the_picture_is_one_file_of_well_formed_svg(plugged: Shell, tmp_path: Pa
     names = {text.text for text in root.iter(f"{SVG}text") if text.get("class") == "name"}
     assert names == {"web1", "4c1b1b0a", TAP, "br-data", "eth9"}
     assert plugged("graph", "--svg", ID).out == file.read_text()
+
+
+def test_the_pages_program_runs_as_it_stands(plugged: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "seeing.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0].replace('"10.0.0.1"', f'"{FAR}"')
+    assert ID in program
+    exec(program, {})  # noqa: S102 (our own page)
+    shown = capsys.readouterr().out
+    assert "</svg>" in shown and f"True {FAR} answered in" in shown
 
 
 def test_scripts_are_not_asked_when_they_shall_not(plugged: Shell, world: World) -> None:

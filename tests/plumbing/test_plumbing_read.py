@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callers import VIF
 from vifplug.config import Config
 from vifplug.doctor import Place
+from vifplug.errors import InvalidInput
 from vifplug.plumbing.filters import devices, parse_ruleset
 from vifplug.plumbing.holders import guest_name
 from vifplug.plumbing.kernel import Kernel
+from vifplug.plumbing.probing import question
 from vifplug.plumbing.watch import Watch, program
 from vifplug.probe import frames
 
@@ -150,6 +153,18 @@ def test_a_watch_hears_tunnels_and_arp_and_leaves_the_rest_to_others(netns: None
             sender.send(one)
         watch.hear(0.1)
     assert watch.out["lo"] == 2 * len(heard), "each goes out of lo and comes in again"
+
+
+@given(st.text(), st.text())
+def test_any_target_and_address_is_taken_or_refused_in_one_sentence(target: str, address: str) -> None:
+    asked: list[tuple[str | None, list[str]]] = [(target, []), (None, [address])]
+    for to, addresses in asked:
+        try:
+            found = question(VIF, VIF.devname, to, addresses, 1.0)
+        except InvalidInput as error:
+            assert "must be an IPv4 address" in error.message
+        else:
+            assert found is not None and found.mac == VIF.address
 
 
 def test_jumps_of_the_program_stay_within_it() -> None:

@@ -117,7 +117,9 @@ def _well(place: int, answer: Answer, target: str | None) -> Verdict:
 def _unproved(way: Way) -> Verdict:
     place = len(way) - 1
     text = "nothing is wrong on the way, as far as settings tell"
-    if way[place].what not in _OUT:
+    if way[place].what == "vif":
+        text += "; its frames pass no device of this host at which they could be seen"
+    elif way[place].what not in _OUT:
         text += f"; it ends at {way[place].name}, which leads nowhere else"
     return Verdict(True, place, text)
 
@@ -140,8 +142,10 @@ def _out_and_not_back(way: Way, answer: Answer, target: str | None) -> Verdict:
     if leads:
         there = hop.name if hop.what == "remote" else f"what {hop.name} is connected to"
         do = f"look at {there}, and whether {target} is up there"
-    else:
+    elif hop.what in ("bridge", "switch"):
         do = f"see that {target} is up, and give {hop.name} a port that leads to it"
+    else:
+        do = f"see that {target} is up, and that it is to be reached by {hop.name}"
     return Verdict(False, place, text, do)
 
 
