@@ -86,7 +86,7 @@ def test_a_live_migration_that_fails_leaves_nothing(world: World, storage: Stora
 
 
 def test_a_host_without_the_script_is_no_destination(world: World, cleared: None) -> None:
-    """The guest does not move, and the log of its Nova says what is missing."""
+    """The guest does not move, and a log says what is missing."""
     guest = world.boot("stays", "cmp1", world.network("shaky0"))
     guest.answers()
     destination = world.node("cmp2")
@@ -95,4 +95,9 @@ def test_a_host_without_the_script_is_no_destination(world: World, cleared: None
         fails_to_migrate(guest)
     finally:
         world.install_shaky(destination)
+    teller, words = {
+        "plugin": ("cmp2-nova", "there is no plug script 'shaky'"),
+        "agent": ("neutron", 'host cmp2 has no plug script "shaky"'),
+    }[world.way]
+    assert words in world.cloud.processes.log(teller).read_text(errors="replace")
     world.agrees()

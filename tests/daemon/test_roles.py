@@ -257,3 +257,16 @@ def test_root_may_do_everything_whatever_is_configured() -> None:
     assert roles.of(Peer(1, STRANGER, frozenset({0}))) is Role.NOBODY
     everybody = Roles(Daemon(readers=["*"], pluggers=[]))
     assert everybody.of(Peer(1, STRANGER, frozenset())) is Role.READER
+
+
+@pytest.mark.parametrize("route", ["plug", "update", "plug-all"])
+def test_only_an_admin_hands_over_a_device_of_any_name(path: str, route: str) -> None:
+    """It gets another address and MTU, and a script has it: a VPN's, say, or another guest's."""
+    theirs = binding(devname="tun0", vif_details={"made_by": "caller"})
+    answer = by(PLUGGER, path, "POST", f"/v1/{route}", [theirs] if route == "plug-all" else theirs)
+    assert (answer.status, answer.error["code"]) == (403, "not_allowed")
+    assert "only an admin may hand over device" in answer.error["message"]
+    own = binding(vif_details={"made_by": "caller"})
+    answer = by(PLUGGER, path, "POST", "/v1/plug", own)
+    assert f"there is no device {TAP}" in answer.error["message"]
+    assert "there is no device tun0" in by(ADMIN, path, "POST", "/v1/plug", theirs).error["message"]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from neutron_server import Answer, NeutronServer
+from neutron_server import NeutronServer
 from vifplug.neutron import report
+from vifplug.neutron.testing import ApiError
 
 DIGEST = "sha256:" + "3646a11b617a297e" * 4
 INFO = {"version": "2", "protocols": [1], "vif_types": ["ethernet", "bridge"]}
@@ -178,10 +179,27 @@ def test_a_port_that_was_refused_is_bound_once_the_host_has_what_it_needs(neutro
     assert "binding_failure" not in port["binding:vif_details"]
 
 
+def test_a_port_in_use_stays_bound_on_a_host_that_has_fallen_ill(neutron: NeutronServer) -> None:
+    """Neutron binds it anew when its profile changes, as it does when Nova begins a live migration."""
+    neutron.report("ill", published())
+    port = neutron.port(neutron.network(), "ill")
+    neutron.report("ill", report.write([]))
+    for profile in ({"pci_vendor_info": "1137:0043"}, {}):
+        neutron.update("port", port["id"], **{"binding:profile": profile})
+        after = neutron.read(port)
+        for key in ("binding:vif_type", "binding:vif_details", "status"):
+            assert after[key] == port[key]
+    assert neutron.said(f"Port {port['id']} stays bound on host ill as it was")
+    moved = neutron.update("port", port["id"], **{"binding:host_id": "lacks-it-too"})
+    assert moved["binding:vif_type"] == "ethernet"  # a host that has not reported
+    back = neutron.update("port", port["id"], **{"binding:host_id": "ill"})
+    assert 'host ill has no plug script "linux-bridge"' in failure(back)
+
+
 def test_one_refusal_is_one_line_in_the_log(neutron: NeutronServer) -> None:
     neutron.report("once", report.write([]))
     port = neutron.port(neutron.network(), "once")
-    assert neutron.log.read_text().count(f"Port {port['id']} is not bound on host once") == 1
+    assert neutron.log.count(f"Port {port['id']} is not bound on host once") == 1
 
 
 def test_a_schema_that_is_none_binds_all_the_same(neutron: NeutronServer) -> None:
@@ -220,7 +238,7 @@ def test_a_bound_port_keeps_its_details_where_new_ones_would_be_too_long(neutron
 def test_binding_on_a_host_that_cannot_is_an_error_of_the_second_binding(neutron: NeutronServer) -> None:
     neutron.report("cannot", report.write([]))
     port = neutron.port(neutron.network(), "cmp1")
-    with pytest.raises(Answer) as answer:
+    with pytest.raises(ApiError) as answer:
         neutron.bind_to(port, "cannot")
     assert answer.value.status == 500
     assert neutron.said(

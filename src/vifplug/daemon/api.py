@@ -25,8 +25,10 @@ from ..host.results import (
     Unplugged,
 )
 from ..host.steps import OnStep
-from ..model import read_binding, read_bindings
+from ..model import Vif, read_binding, read_bindings
+from ..model.binding import device_name
 from ..model.learn import learn
+from ..model.vif import Ethernet
 from . import looks, privacy
 from .looks import Capabilities, Health, Waited
 from .many import plug_all, unplug_all
@@ -144,8 +146,19 @@ def _whole(answer: T) -> T:
     return answer
 
 
+def _check_device(ask: Ask, vif: Vif) -> None:
+    """Who may plug may have vifplug take a device that they made, and no other that is on this host."""
+    takes = isinstance(vif.shape, Ethernet) and vif.shape.made_by == "caller"
+    if takes and ask.role < Role.ADMIN and vif.devname != device_name(vif.id):
+        raise NotAllowed(
+            f'VIF {vif.id}: only an admin may hand over device "{vif.devname}" with made_by "caller"; anybody else '
+            f"one that is named after the VIF: {device_name(vif.id)}"
+        )
+
+
 def _plug(service: Service, ask: Ask) -> Plugged:
     vif = read_binding(ask.body)
+    _check_device(ask, vif)
     seconds, refresh = ask.query.get("seconds"), ask.query.get("refresh", False)
 
     def work(on_step: OnStep | None) -> Plugged:
@@ -156,6 +169,7 @@ def _plug(service: Service, ask: Ask) -> Plugged:
 
 def _update(service: Service, ask: Ask) -> Plugged:
     vif = read_binding(ask.body)
+    _check_device(ask, vif)
 
     def work(on_step: OnStep | None) -> Plugged:
         return service.update(vif, owner=ask.peer.uid, seconds=ask.query.get("seconds"), on_step=on_step)
@@ -216,6 +230,8 @@ def _gc(service: Service, _: Ask) -> GcReport:
 
 def _plug_all(service: Service, ask: Ask) -> Stream:
     vifs = read_bindings(ask.body)
+    for vif in vifs:
+        _check_device(ask, vif)
     return lines(
         lambda tell: plug_all(
             service, vifs, owner=ask.peer.uid, on_done=lambda index, answer: tell(Line.of(answer, index))

@@ -10,7 +10,7 @@ from neutron.db import models_v2
 from neutron.objects import ports
 from neutron.plugins.ml2 import db as ml2_db
 from neutron.plugins.ml2 import driver_context, models
-from neutron_lib import constants
+from neutron_lib import constants, exceptions
 from neutron_lib.api.definitions import portbindings
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
@@ -18,6 +18,7 @@ from neutron_lib.plugins.ml2 import api
 from sqlalchemy import and_, or_
 
 from . import plain
+from .plan import Plan
 
 #: what changes on a port without any meaning for its details
 _INDIFFERENT = {"status", "updated_at", "revision_number", "name", "description", "tags"}
@@ -43,6 +44,28 @@ def driver_before(context: Any) -> str | None:
     """Which driver had bound a port on its host before this update."""
     levels = context.original_binding_levels
     return levels[-1][api.BOUND_DRIVER] if levels else None
+
+
+def as_it_was(context: Any, plan: Plan | None) -> tuple[str, dict[str, Any]] | None:
+    """VIF type and details of a port that is only bound anew, for the same device on the same host, while a guest may
+    use it: Neutron does so when the profile changes, which Nova does for a live migration. None where it is another
+    binding than this plan's, or the port's network has several segments and nobody can tell which it was."""
+    before: Mapping[str, Any] = context.original or {}
+    if (
+        plan is None
+        or len(context.segments_to_bind) != 1
+        or not before.get("device_id")
+        or before["device_id"] != context.current["device_id"]
+        or before.get(portbindings.HOST_ID) != context.host
+        or before.get(portbindings.VIF_TYPE) in (None, "", *portbindings.VIF_UNPLUGGED_TYPES)
+    ):
+        return None
+    details = dict(before.get(portbindings.VIF_DETAILS) or {})
+    details.pop("bound_drivers", None)  # Neutron's own, and made anew
+    meant = plain.read(before[portbindings.VIF_TYPE], details)
+    if meant.vif_type != plan.vif_type or meant.details.get("vif_plug_script") != plan.plug_script:
+        return None
+    return before[portbindings.VIF_TYPE], details
 
 
 def keep_details(context: Any, details: Mapping[str, Any]) -> None:
@@ -160,8 +183,11 @@ def _context(plugin: Any, plugin_context: Any, port_id: str, host: str) -> Any |
         levels = ml2_db.get_binding_level_objs(plugin_context, port_id, host)
         if binding is None or not levels:
             return None
-        port = plugin.get_port(plugin_context, port_id)
-        network = plugin.get_network(plugin_context, port["network_id"])
+        try:
+            port = plugin.get_port(plugin_context, port_id)
+            network = plugin.get_network(plugin_context, port["network_id"])
+        except exceptions.NotFound:
+            return None
         port |= {  # those of this binding, which may not be the active one
             portbindings.HOST_ID: host,
             portbindings.VIF_TYPE: binding.vif_type,

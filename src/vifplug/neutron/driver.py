@@ -132,8 +132,20 @@ class VifplugMechanismDriver(api.MechanismDriver):
                     continue
                 vif_type, found = self._checked(context, plan, segment)
             except Refused as refused:
-                reasons.append(refused.message)
-                continue
+                kept = bound.as_it_was(context, plan)
+                if kept is None:
+                    reasons.append(refused.message)
+                    continue
+                _LOG.warning(
+                    "Port %s stays bound on host %s as it was, though it would be refused now: %s",
+                    context.current["id"],
+                    context.host,
+                    refused,
+                )
+                vif_type, found = kept
+            else:
+                if context.original and context.original.get(portbindings.VIF_TYPE) != vif_type:
+                    vif_type, found = bound.as_it_was(context, plan) or (vif_type, found)
             context.set_binding(segment[api.ID], vif_type, found)
             if plain.read(vif_type, found).vif_type == VifType.VHOSTUSER:
                 self._agents.look(bound.request(context), context.host, context.current["id"])
@@ -210,8 +222,11 @@ class VifplugMechanismDriver(api.MechanismDriver):
         if name is None:
             return
         for context in bound.contexts(plugin_context, name, **which):
-            if self.refresh(context):
-                bound.notify(context)
+            try:
+                if self.refresh(context):
+                    bound.notify(context)
+            except Exception:  # of a vendor's details(), say: it is nothing to the other ports
+                _LOG.exception("The details of port %s are as they were", context.current["id"])
 
     @property
     def _limit(self) -> options.Limits:
