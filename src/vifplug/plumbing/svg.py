@@ -13,11 +13,11 @@ from .wiring import Edge, Graph, Kind, Node, State
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
 #: pixels
-_WIDE, _ACROSS, _GAP, _MARGIN, _HEAD, _FOOT = 216.0, 84.0, 18.0, 32.0, 112.0, 56.0
+_WIDE, _ACROSS, _GAP, _MARGIN, _HEAD, _FOOT = 236.0, 76.0, 18.0, 32.0, 112.0, 56.0
 _POINT = 4.0
 _LINE, _PAD, _ICON = 16.0, 11.0, 34.0
 #: characters that fit into a box beside its icon, in each of its fonts, and into the whole of it
-_NAME_FITS, _TEXT_FITS, _FAULT_FITS = 19, 26, 30
+_NAME_FITS, _TEXT_FITS, _FAULT_FITS = 21, 29, 34
 _MOST_LINES = 4
 
 _HEADINGS = {
