@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from neutron_server import MAKE_TABLES, NeutronServer, eventually
+from neutron_server import NeutronServer, eventually
 from vifplug.client import Client
 from world import RECORDER
 
@@ -35,8 +35,6 @@ rpc_workers = 1
 rpc_state_report_workers = 0
 rpc_response_timeout = 5
 agent_down_time = 4
-[database]
-connection = {database}
 """
 _AGENT = """
 [DEFAULT]
@@ -142,7 +140,7 @@ class Postgresql:
         self.url = f"postgresql+psycopg2://postgres@/neutron?host={folder}"
 
     def start(self) -> None:
-        """With Neutron's tables in it."""
+        """With a database for Neutron."""
         self._folder.mkdir()
         shutil.chown(self._folder, "postgres", "postgres")
         as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
@@ -157,7 +155,6 @@ class Postgresql:
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
             )
         assert eventually(self._makes_the_database), (self._folder / "log").read_text()
-        self._run(sys.executable, "-W", "ignore", "-c", MAKE_TABLES, self.url)
 
     def _makes_the_database(self) -> bool:
         words = ["createdb", "-h", str(self._folder), "-U", "postgres", "neutron"]
@@ -332,9 +329,11 @@ class Cloud:
         ip("-n", controller, "link", "set", "br0", "up")
         self.rabbit = Rabbit(self.folder / "rabbit", controller, "10.99.0.1")
         (self.folder / "neutron").mkdir()
-        config = _RPC.format(address="10.99.0.1", database=self.database.url) + rules
-        self.neutron = NeutronServer(self.folder / "neutron", config)
-        self.neutron.within = ["ip", "netns", "exec", controller]
+        config = _RPC.format(address="10.99.0.1") + rules
+        within = ["ip", "netns", "exec", controller]
+        self.neutron = NeutronServer(
+            self.folder / "neutron", config, database=self.database.url, within=within
+        )
         self._rpc: subprocess.Popen[bytes] | None = None
         self.hosts: list[Host] = []
         for number in range(1, hosts + 1):

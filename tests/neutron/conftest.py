@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_server import NeutronServer, copy_tables
+from neutron_server import NeutronServer
 
 #: they need no Neutron: the ordinary run has them, and ./dev neutron-test the others
 _WITHOUT = {"test_agent_taps.py", "test_plain.py", "test_plan.py", "test_report.py", "test_template.py"}
@@ -55,18 +55,9 @@ detail = mode: server
 """
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("tables") / "neutron.sqlite"
-    NeutronServer.tables(file)
-    return file
-
-
 @pytest.fixture(scope="module")
-def neutron(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[NeutronServer]:
+def neutron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NeutronServer]:
     """A Neutron with the driver vifplug and the rules above, for all tests of a module."""
-    folder = tmp_path_factory.mktemp("neutron")
-    copy_tables(empty_database, folder)
-    server = NeutronServer(folder, RULES).start()
+    server = NeutronServer(tmp_path_factory.mktemp("neutron"), RULES).start()
     yield server
     server.stop()

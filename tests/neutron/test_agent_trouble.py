@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agent_side import Cloud, Host, ip, within
-from neutron_server import Answer, eventually
+from neutron_server import eventually
+from vifplug.neutron.testing import ApiError
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_root]
 
@@ -131,7 +132,7 @@ def test_a_rule_may_bind_for_agents_alone(cloud: Cloud, host: Host) -> None:
     bare = cloud.neutron.port(network, "no-agent-there")
     assert bare["binding:vif_type"] == "binding_failed"
     assert "via_agent asks for one" in bare["binding:vif_details"]["binding_failure"]
-    with pytest.raises(Answer, match="500"):
+    with pytest.raises(ApiError, match="answers 500"):
         cloud.neutron.bind_to(cloud.neutron.port(network, host.name), "no-agent-there")
 
 

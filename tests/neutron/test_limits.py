@@ -11,7 +11,7 @@ import pytest
 from neutron.conf.plugins.ml2 import config as ml2_config
 from oslo_config import cfg
 
-from neutron_server import NeutronServer, copy_tables
+from neutron_server import NeutronServer
 from vifplug.errors import ConfigError
 from vifplug.neutron import options
 
@@ -30,10 +30,8 @@ network_types = flat
 
 
 @pytest.fixture(scope="module")
-def neutron(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[NeutronServer]:
-    folder = tmp_path_factory.mktemp("limits")
-    copy_tables(empty_database, folder)
-    server = NeutronServer(folder, LIMITS, "vifplug,iovisor,midonet").start()
+def neutron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NeutronServer]:
+    server = NeutronServer(tmp_path_factory.mktemp("limits"), LIMITS, "vifplug,iovisor,midonet").start()
     yield server
     server.stop()
 

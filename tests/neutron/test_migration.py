@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from neutron_server import Answer, NeutronServer
+from neutron_server import NeutronServer
 from vifplug.neutron import report
+from vifplug.neutron.testing import ApiError
 
 LINUX_BRIDGE = {
     "name": "linux-bridge",
@@ -61,7 +62,7 @@ def test_a_migration_that_failed_leaves_the_port_as_it_was(neutron: NeutronServe
 def test_a_destination_without_the_script_is_refused_before_the_guest_moves(neutron: NeutronServer) -> None:
     neutron.report("bare", report.write([]))
     port = neutron.port(neutron.network(), "cmp1")
-    with pytest.raises(Answer, match="500"):
+    with pytest.raises(ApiError, match="answers 500"):
         neutron.bind_to(port, "bare")
     assert list(neutron.bindings(port)) == ["cmp1"]
 

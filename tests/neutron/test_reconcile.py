@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neutron_server import NeutronServer, copy_tables, eventually
+from neutron_server import NeutronServer, eventually
 from vifplug.neutron import report
 
 RULES = """
@@ -22,8 +22,7 @@ DEMO = {"name": "demo", "trusted": True, "digest": None, "reason": None, "info":
 
 
 @pytest.fixture
-def neutron(tmp_path: Path, empty_database: Path) -> Iterator[NeutronServer]:
-    copy_tables(empty_database, tmp_path)
+def neutron(tmp_path: Path) -> Iterator[NeutronServer]:
     server = NeutronServer(tmp_path, RULES).start()
     yield server
     server.stop()

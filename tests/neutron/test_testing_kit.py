@@ -138,8 +138,8 @@ def test_a_driver_that_cannot_be_loaded_is_said_with_neutrons_own_words(
 def test_nothing_is_left_when_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with Neutron(drivers=["iovisor"]) as neutron:
-        assert neutron._process is not None
-        process = neutron._process.pid
+        assert neutron._server._process is not None
+        process = neutron._server._process.pid
         port = neutron.read(neutron.port(neutron.network(), "anywhere"))
         assert port.details["bound_drivers"] == {"0": "iovisor"}
         (folder,) = tmp_path.iterdir()

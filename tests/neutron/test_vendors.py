@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neutron_server import NeutronServer, copy_tables
+from neutron_server import NeutronServer
 from vifplug.guest import interface_xml
 from vifplug.model import read_binding
 
@@ -42,14 +41,11 @@ def mails_binding(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cloud(
-    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
-) -> Iterator[dict[str, NeutronServer]]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, NeutronServer]]:
     """A Neutron for each mechanism: both are there for every kind of network, so the first named has it."""
     servers = {}
     for name in ("iovisor", "midonet"):
         folder = tmp_path_factory.mktemp(name)
-        copy_tables(empty_database, folder)
         other = {"iovisor": "midonet", "midonet": "iovisor"}[name]
         servers[name] = NeutronServer(folder, RULES, f"vifplug,{name},{other}").start()
     yield servers

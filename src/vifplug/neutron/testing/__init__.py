@@ -27,7 +27,8 @@ from __future__ import annotations
 
 from .installed import NeutronMissing, missing
 from .port import Port
-from .server import ApiError, Neutron
+from .process import ApiError
+from .server import Neutron
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

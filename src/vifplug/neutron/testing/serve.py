@@ -1,4 +1,4 @@
-"""The process that is a Neutron server: its own WSGI application at a Unix socket, without Keystone. Run by server.py.
+"""The process that is a Neutron server: its own WSGI application at a Unix socket, without Keystone. Run by process.py.
 
 Each request is an administrator's. POST /vifplug/report does what comes over RPC in a cloud: a host's state report.
 """
@@ -20,10 +20,11 @@ def _make_tables() -> None:
     import sqlalchemy
     from neutron.db.migration.models import head
 
-    engine = sqlalchemy.create_engine(f"sqlite:///{_DATABASE}")
-    head.get_metadata().create_all(engine)
-    with engine.connect() as connection:  # then one that reads keeps nobody from writing
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    engine = sqlalchemy.create_engine(_DATABASE)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:  # then one that reads keeps nobody from writing
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    head.get_metadata().create_all(engine)  # those that are not there
     engine.dispose()
 
 
