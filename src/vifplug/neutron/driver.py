@@ -126,6 +126,7 @@ class VifplugMechanismDriver(api.MechanismDriver):
     def bind_port(self, context: Any) -> None:
         reasons: list[str] = []
         for segment in self._segments(context):
+            plan: Plan | None = None
             try:
                 plan = self._planned(context, segment)
                 if plan is None or not self._limit.allow(segment):
