@@ -5,6 +5,7 @@ The ordinary run has no Neutron and leaves them out.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,9 @@ _installed = _spec is not None and _spec.origin is not None
 collect_ignore = [
     file.name for file in Path(__file__).parent.glob("test_*.py") if (file.name in _WITHOUT) == _installed
 ]
+if _installed:
+    # Neutron's own tests choose how oslo.service makes threads, and have to be the first to do so
+    importlib.import_module("neutron.tests.unit")
 
 RULES = """
 [ml2_vifplug]
