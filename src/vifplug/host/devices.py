@@ -280,8 +280,9 @@ class Devices:
     def orphans(self, owned: set[str]) -> list[Link]:
         """Devices with this ledger's mark whose VIF is not among ``owned`` (ids), or has several of them."""
         with Netlink() as netlink:
-            made = [link for link in netlink.links() if (link.alias or "").startswith(self._prefix)]
-        marked = [(vif_id, link) for link in made if (vif_id := self.vif_of(link)) is not None]
+            links = [(link.alias or "", link) for link in netlink.links()]
+        ours = [(alias, link) for alias, link in links if alias.startswith(self._prefix)]
+        marked = [(alias.removeprefix(self._prefix), link) for alias, link in ours]
         count = Counter(vif_id for vif_id, _ in marked)
         return [link for vif_id, link in marked if vif_id not in owned or count[vif_id] > 1]
 
