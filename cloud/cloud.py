@@ -132,6 +132,7 @@ def _install_vifplug(place: Place) -> None:
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--no-build-isolation", "--target", place.vifplug, CHECKOUT]  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    shutil.rmtree(CHECKOUT / "build", ignore_errors=True)  # setuptools', which would find old files there
     if done.returncode:
         raise CloudError(f"pip could not install vifplug: {done.stderr[-1500:]}")
     import msgspec
