@@ -99,6 +99,7 @@ def _run(root: Path, host: str, words: list[str]) -> None:
     words = words or [os.environ.get("SHELL", "/bin/sh")]
     if host != "controller":
         words = next(node for node in cloud.nodes if node.name == host).inside(*words)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the command vifplug is
     os.execvp(words[0], words)
 
 
