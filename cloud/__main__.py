@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clouds.down(root)
         elif chosen.command == "status":
             _status(root)
+            sys.stdout.flush()
         elif chosen.command == "run":
             _run(root, chosen.host, chosen.words)
         else:
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 
